@@ -104,9 +104,7 @@ class Completion:
         position = 0
         for span in self.version_spans:
             if span.start != position or span.end <= span.start:
-                raise ValueError(
-                    f"version spans {self.version_spans} leave a gap or overlap at token {position}"
-                )
+                raise ValueError(f"version spans {self.version_spans} leave a gap or overlap at token {position}")
             position = span.end
         if position != length:
             raise ValueError(f"version spans end at token {position} of {length}")
@@ -171,9 +169,7 @@ class Group:
 
     def __post_init__(self) -> None:
         if len(self.completions) != len(self.grades) or not self.completions:
-            raise ValueError(
-                f"group {self.id} has {len(self.completions)} completions and {len(self.grades)} grades"
-            )
+            raise ValueError(f"group {self.id} has {len(self.completions)} completions and {len(self.grades)} grades")
 
     @property
     def accuracy(self) -> float | None:

@@ -29,8 +29,7 @@ class RewardsConfig(BaseModel):
         default=5.0,
         gt=0,
         allow_inf_nan=False,
-        description="Seconds one completion may take before its process is killed and its outcome is "
-        "timeout.",
+        description="Seconds one completion may take before its process is killed and its outcome is timeout.",
     )
     start_timeout_seconds: float = Field(
         default=120.0,

@@ -50,9 +50,7 @@ def _load_attribute(name: str, location: str, attribute: str) -> Any:
     module = _import_file(name, location) if location.endswith(".py") else _import_module(name, location)
     if not hasattr(module, attribute):
         own = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        raise ValueError(
-            f"rewards.grader={name!r}: {location} has no {attribute!r}. {_nearest(attribute, own)}"
-        )
+        raise ValueError(f"rewards.grader={name!r}: {location} has no {attribute!r}. {_nearest(attribute, own)}")
     return getattr(module, attribute)
 
 

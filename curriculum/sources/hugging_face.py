@@ -79,9 +79,7 @@ def _open(source: HuggingFaceSourceConfig, *, streaming: bool) -> Any:
     )
 
 
-def _problems(
-    source: HuggingFaceSourceConfig, template: str, rows: Iterable[Mapping[str, Any]]
-) -> list[Problem]:
+def _problems(source: HuggingFaceSourceConfig, template: str, rows: Iterable[Mapping[str, Any]]) -> list[Problem]:
     reader = RowReader(
         source=f"hugging_face/{_short_name(source)}",
         template=template,

@@ -57,9 +57,7 @@ def _dataset(source: ReasoningGymSourceConfig) -> Any:
             hint = did_you_mean(option, known)
             raise SourceError(f"curriculum.source.options: {source.dataset} has no option {option!r}. {hint}")
     try:
-        dataset = reasoning_gym.create_dataset(
-            source.dataset, size=source.size, seed=source.seed, **_options(source)
-        )
+        dataset = reasoning_gym.create_dataset(source.dataset, size=source.size, seed=source.seed, **_options(source))
     except Exception as error:
         raise _options_error(source, error) from error
     _check_string_hash(source)

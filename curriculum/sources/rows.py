@@ -71,8 +71,7 @@ class RowReader:
         found = re.search(self.answer_pattern, str(answer))
         if found is None or found.group(1) is None:
             raise SourceError(
-                f"{where}: curriculum.source.answer_pattern {self.answer_pattern!r} "
-                f"finds no answer in {answer!r}"
+                f"{where}: curriculum.source.answer_pattern {self.answer_pattern!r} finds no answer in {answer!r}"
             )
         return found.group(1).strip()
 

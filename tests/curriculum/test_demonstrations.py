@@ -17,9 +17,7 @@ later_terms = st.lists(st.tuples(st.sampled_from("+-"), numbers), max_size=7)
 
 @settings(max_examples=3000, deadline=None)
 @given(numbers, later_terms, st.sampled_from([" ", ""]))
-def test_every_step_is_true_and_the_answer_is_right(
-    first: int, later: list[tuple[str, int]], space: str
-) -> None:
+def test_every_step_is_true_and_the_answer_is_right(first: int, later: list[tuple[str, int]], space: str) -> None:
     expression = str(first) + "".join(f"{space}{operator}{space}{term}" for operator, term in later)
     total = first
     *lines, last = worked_solution_chain_sum(expression).split("\n")

@@ -103,9 +103,7 @@ def test_a_question_with_braces_is_copied_as_it_is(tmp_path: Path) -> None:
         (hugging_face("x", answer_pattern="(.)", answer_field=None), {}, "set answer_field"),
     ],
 )
-def test_keys_that_cannot_work_are_refused(
-    source: dict[str, Any], keys: dict[str, Any], message: str
-) -> None:
+def test_keys_that_cannot_work_are_refused(source: dict[str, Any], keys: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         config(source, **keys)
 
@@ -116,9 +114,7 @@ def test_importing_the_config_imports_none_of_the_packages_that_read() -> None:
         "heavy = {'torch', 'ray', 'vllm', 'datasets', 'reasoning_gym'} & set(sys.modules)\n"
         "sys.exit(', '.join(heavy) or None)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, timeout=120
-    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
 
 

@@ -143,9 +143,7 @@ def test_accuracy_is_the_mean_of_graded_groups_and_survives_a_restart() -> None:
         ({"history": None}, "was not written by `state`"),
     ],
 )
-def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(
-    change: dict[str, Any], message: str
-) -> None:
+def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(change: dict[str, Any], message: str) -> None:
     sampler = ShuffledSampler(problems(4), seed=0)
     serve(sampler, 6)
     before = sampler.state()

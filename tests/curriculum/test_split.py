@@ -53,9 +53,7 @@ def test_form_case_and_white_space_do_not_make_another_question(one: str, other:
 
 
 @given(st.integers(1, 20), st.integers(0, 40), st.integers(0, 3))
-def test_growth_of_the_source_never_holds_out_what_was_trained_on(
-    held_out: int, growth: int, seed: int
-) -> None:
+def test_growth_of_the_source_never_holds_out_what_was_trained_on(held_out: int, growth: int, seed: int) -> None:
     before = split_problems(problems(25), held_out, seed)
     after = split_problems(reversed(problems(25 + growth)), held_out, seed)
     assert not {kept.id for kept in before.train} & {kept.id for kept in after.held_out}

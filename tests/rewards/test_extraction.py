@@ -55,9 +55,7 @@ def test_a_tag_that_is_missing_empty_or_open_is_no_answer(text: str) -> None:
 
 
 @pytest.mark.timeout(20)
-@pytest.mark.parametrize(
-    "unit", [r"\boxed{", r"\boxed{1}", r"\boxed ", "{", "}", "\\", "<answer>", "</answer>"]
-)
+@pytest.mark.parametrize("unit", [r"\boxed{", r"\boxed{1}", r"\boxed ", "{", "}", "\\", "<answer>", "</answer>"])
 def test_hostile_text_does_not_take_quadratic_time(unit: str) -> None:
     # A million repetitions: linear searches take a second, quadratic ones days.
     text = unit * 1_000_000

@@ -20,18 +20,14 @@ UNREADY = f"{PLUG_IN}:Unready"
 PROBLEM = Problem("p1", "test", "?", "5")
 
 
-def test_a_grader_that_cannot_be_constructed_stops_the_start_with_its_error(
-    grader_config, grader_processes
-) -> None:
+def test_a_grader_that_cannot_be_constructed_stops_the_start_with_its_error(grader_config, grader_processes) -> None:
     pool = GraderPool(grader_config(grader=UNREADY, options={"how": "raise"}))
     with pytest.raises(RuntimeError, match=r"Unready' does not start: FileNotFoundError: no such model"):
         pool.start()
     assert grader_processes() == []
 
 
-def test_a_grader_that_is_never_ready_stops_the_start_at_its_own_limit(
-    grader_config, grader_processes
-) -> None:
+def test_a_grader_that_is_never_ready_stops_the_start_at_its_own_limit(grader_config, grader_processes) -> None:
     pool = GraderPool(
         grader_config(
             grader=UNREADY,
@@ -45,9 +41,7 @@ def test_a_grader_that_is_never_ready_stops_the_start_at_its_own_limit(
     assert grader_processes() == []
 
 
-def test_grading_before_the_start_or_after_the_end_says_so(
-    grader_config, grader_processes, completion
-) -> None:
+def test_grading_before_the_start_or_after_the_end_says_so(grader_config, grader_processes, completion) -> None:
     pool = GraderPool(grader_config(processes=1))
     with pytest.raises(RuntimeError, match="call start"):
         asyncio.run(pool.grade(PROBLEM, [completion("good")]))
@@ -58,9 +52,7 @@ def test_grading_before_the_start_or_after_the_end_says_so(
         asyncio.run(pool.grade(PROBLEM, [completion("good")]))
 
 
-def test_closing_ends_calls_that_hang_and_calls_that_wait(
-    grader_config, grader_processes, completion
-) -> None:
+def test_closing_ends_calls_that_hang_and_calls_that_wait(grader_config, grader_processes, completion) -> None:
     pool = GraderPool(grader_config(processes=1, timeout_seconds=600))
     pool.start()
 
@@ -117,9 +109,7 @@ def start_parent(tmp_path: Path) -> Iterator[Callable[[str], subprocess.Popen[st
     def start(text: str) -> subprocess.Popen[str]:
         path = os.pathsep.join([os.getcwd(), *sys.path])
         command = [sys.executable, str(script), f"{PLUG_IN}:judge", text]
-        parent = subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path}
-        )
+        parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path})
         started.append(parent)
         assert parent.stdout is not None
         assert parent.stdout.readline() == "ready\n"

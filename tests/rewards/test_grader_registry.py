@@ -119,9 +119,7 @@ def test_a_plug_in_that_fails_to_import_shows_its_own_error(tmp_path: Path) -> N
 def test_two_plug_ins_in_files_of_the_same_name_are_two(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
-        (tmp_path / folder / "grader.py").write_text(
-            f"def judge(problem, completion):\n    return {folder!r}\n"
-        )
+        (tmp_path / folder / "grader.py").write_text(f"def judge(problem, completion):\n    return {folder!r}\n")
     targets = [registry.load_target(f"{tmp_path}/{folder}/grader.py:judge") for folder in ("a", "b")]
     assert [target(None, None) for target in targets] == ["a", "b"]
 

@@ -104,9 +104,7 @@ def test_the_short_cut_for_integers_agrees_with_math_verify(reference: str, othe
 def test_math_verify_is_not_asked_to_use_alarms(grader, completion) -> None:
     # Its own time limit raises off the main thread, where the exception once became "wrong".
     grades: list[Grade] = []
-    call = threading.Thread(
-        target=lambda: grades.append(grader(problem(r"\frac{1}{2}"), completion(r"\boxed{0.5}")))
-    )
+    call = threading.Thread(target=lambda: grades.append(grader(problem(r"\frac{1}{2}"), completion(r"\boxed{0.5}"))))
     call.start()
     call.join()
     assert grades[0].is_correct

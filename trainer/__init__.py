@@ -1,0 +1,1 @@
+"""DeepSpeed workers as Ray actors: advantages, losses, optimizer steps, checkpoints."""
