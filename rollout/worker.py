@@ -1,0 +1,218 @@
+"""A rollout worker as a Ray actor: leases problems, writes and grades completions, delivers groups."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from replay.client import BufferClient
+from replay.group_state import LeasedGroup
+from replay.records import Grade, Group, Problem
+from rewards.config import RewardsConfig
+from rewards.pool import GraderPool
+from rollout.config import RolloutConfig, SamplingConfig
+from rollout.engine import Engine
+from rollout.prompts import PromptEncoder, PromptTooLongError
+from weight_sync.config import WeightSyncConfig
+
+logger = logging.getLogger(__name__)
+
+# How long one question to the buffer may wait there before it is asked anew.
+WAIT_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSettings:
+    """How problems are put to the model; see `rollout.prompts.PromptEncoder`."""
+
+    chat_template: bool
+    system_prompt: str | None
+    max_prompt_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutStatistics:
+    """Totals of one worker since its start."""
+
+    generated_tokens: int
+    generated_groups: int
+    weight_updates: int
+    pause_seconds: float
+
+
+class RolloutWorker:
+    """Keeps its engine full and its weights new, until the buffer says that the run is over.
+
+    Two loops run beside each other on the actor's event loop. One asks for leases whenever there is room
+    and starts a task for each; the other waits for versions and loads the newest one. Neither waits for the
+    other, and neither talks to the trainer.
+
+    Made into an actor by the run with `ray.remote(RolloutWorker)`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model_path: str,
+        config: RolloutConfig,
+        prompts: PromptSettings,
+        rewards: RewardsConfig,
+        weight_sync: WeightSyncConfig,
+    ) -> None:
+        self._name = name
+        self._model_path = model_path
+        self._config = config
+        self._prompts = prompts
+        self._rewards = rewards
+        self._weight_sync = weight_sync
+        self._engine: Engine | None = None
+        self._graders: GraderPool | None = None
+        self._room = asyncio.Semaphore(config.max_concurrent_groups)
+        self._generated_tokens = 0
+        self._generated_groups = 0
+        self._weight_updates = 0
+        self._pause_seconds = 0.0
+
+    async def start(self) -> None:
+        """Start the graders and the engine.
+
+        Raises:
+            RuntimeError: if either does not come up.
+        """
+        self._graders = GraderPool(self._rewards)
+        graders = asyncio.create_task(asyncio.to_thread(self._graders.start))
+        # AsyncLLM belongs to the event loop it is made on and blocks it while its process starts.
+        self._engine = Engine(self._model_path, self._config, self._weight_sync)
+        await graders
+        self._encoder = PromptEncoder(
+            self._engine.tokenizer,
+            chat_template=self._prompts.chat_template,
+            system_prompt=self._prompts.system_prompt,
+            max_prompt_tokens=self._prompts.max_prompt_tokens,
+        )
+
+    async def load_newest(self, buffer: Any) -> int:
+        """Wait for the first version and load the newest; the version now in place."""
+        client = BufferClient(buffer)
+        while self._started_engine.version < 0:
+            await self._follow(client)
+        return self._started_engine.version
+
+    async def run(self, buffer: Any) -> None:
+        """Produce groups until the run is over.
+
+        Raises:
+            Exception: whatever ended one of the loops or tasks; the leases in hand are lost then.
+        """
+        client = BufferClient(buffer)
+        await self.load_newest(buffer)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                following = tasks.create_task(self._follow_versions(client))
+                groups = await self._lease_groups(client, tasks)
+                following.cancel()
+                for group in groups:
+                    group.cancel()
+        except BaseExceptionGroup as errors:
+            # Ray shows one cause; the others are cancellations or follow from it.
+            raise errors.exceptions[0] from errors
+
+    async def evaluate(
+        self, problems: Sequence[Problem], n: int, sampling: SamplingConfig
+    ) -> list[tuple[Grade, ...]]:
+        """n graded answers to each problem under the weights in place; nothing reaches the buffer."""
+
+        async def answer(problem: Problem) -> tuple[Grade, ...]:
+            async with self._room:
+                completions = await self._started_engine.generate(self._encoder.encode(problem), n, sampling)
+                return await self._started_graders.grade(problem, completions)
+
+        return list(await asyncio.gather(*(answer(problem) for problem in problems)))
+
+    async def statistics(self) -> RolloutStatistics:
+        """Totals so far; callable at any time."""
+        return RolloutStatistics(
+            self._generated_tokens, self._generated_groups, self._weight_updates, self._pause_seconds
+        )
+
+    async def stop(self) -> None:
+        """End the engine's and the graders' processes."""
+        if self._graders is not None:
+            await asyncio.to_thread(self._graders.close)
+        if self._engine is not None:
+            self._engine.shutdown()
+
+    @property
+    def _started_engine(self) -> Engine:
+        assert self._engine is not None, "start() comes first"
+        return self._engine
+
+    @property
+    def _started_graders(self) -> GraderPool:
+        assert self._graders is not None, "start() comes first"
+        return self._graders
+
+    async def _lease_groups(self, client: BufferClient, tasks: asyncio.TaskGroup) -> set[asyncio.Task[None]]:
+        """Start a task for every lease until the run is over; the tasks that are still at work then."""
+        working: set[asyncio.Task[None]] = set()
+        while True:
+            await self._room.acquire()
+            free = 1
+            # A semaphore only counts; take the rest of the room without waiting.
+            while not self._room.locked():
+                await self._room.acquire()
+                free += 1
+            leases = await client.lease(self._name, self._started_engine.version, free, WAIT_SECONDS)
+            for _ in range(free - len(leases or ())):
+                self._room.release()
+            if leases is None:
+                return working
+            for lease in leases:
+                task = tasks.create_task(self._produce(client, lease))
+                working.add(task)
+                task.add_done_callback(working.discard)
+
+    async def _produce(self, client: BufferClient, lease: LeasedGroup) -> None:
+        try:
+            prompt_token_ids = self._encoder.encode(lease.problem)
+            sampling = self._config.sampling
+            seed = None
+            if sampling.seed_requests:
+                seed = (self._config.seed * 1_000_003 + lease.id) * self._config.completions_per_group
+            async with asyncio.timeout(self._config.request_timeout_seconds):
+                completions = await self._started_engine.generate(
+                    prompt_token_ids, self._config.completions_per_group, sampling, seed
+                )
+            grades = await self._started_graders.grade(lease.problem, completions)
+            group = Group(lease.id, lease.problem, prompt_token_ids, tuple(completions), grades, lease.lease_version)
+            self._generated_tokens += group.completion_tokens
+            self._generated_groups += 1
+            if not await client.deliver(self._name, group):
+                logger.warning("group %d came after its lease was lost and was dropped", lease.id)
+        except PromptTooLongError as error:
+            await client.discard(self._name, lease.id, str(error))
+        except TimeoutError as error:
+            logger.warning("group %d is given back: %s", lease.id, error)
+            await client.return_lease(self._name, lease.id, str(error) or "request_timeout_seconds passed")
+        finally:
+            self._room.release()
+
+    async def _follow_versions(self, client: BufferClient) -> None:
+        while True:
+            await self._follow(client)
+
+    async def _follow(self, client: BufferClient) -> None:
+        newest = await client.newest_version(self._started_engine.version, WAIT_SECONDS)
+        if newest is None:
+            return
+        version, snapshot = newest
+        try:
+            seconds = await self._started_engine.load(version, snapshot)
+        except FileNotFoundError:
+            logger.info("version %d was replaced by a newer one before it was loaded", version)
+            return
+        self._weight_updates += 1
+        self._pause_seconds += seconds
