@@ -1,11 +1,13 @@
 """Worked solutions to imitate before reinforcement starts.
 
-A small model gets almost no sum right by itself, so all its groups score alike and nothing is learnt.
-A few supervised steps on these texts give it the written method of column arithmetic to improve on.
+A model made from nothing gets no sum right, so all its groups score alike and nothing is learnt. A few
+supervised steps on these texts give it the written method, and the slips of a fallible teacher, which
+reinforcement then removes.
 """
 
 from __future__ import annotations
 
+import random
 import re
 
 from replay.records import Problem
@@ -13,88 +15,63 @@ from replay.records import Problem
 _NUMBER = r"-?\d+"
 _SUM = re.compile(rf"\s*{_NUMBER}(?:\s*[+-]\s*{_NUMBER})*\s*")
 _LATER_TERM = re.compile(rf"([+-])\s*({_NUMBER})")
+# A slip is a small miscount, as people make them.
+_SLIPS = (-2, -1, 1, 2)
 
 
-def worked_solution(problem: Problem) -> str:
+def worked_solution(problem: Problem, slip_rate: float = 0.0, random_source: random.Random | None = None) -> str:
     """Visible steps and the boxed answer of a reasoning-gym `chain_sum` problem.
 
+    Args:
+        problem: the question, with its expression in the metadata.
+        slip_rate: probability that the result of an operation is off by one or two; the later steps and the
+            answer go on from the wrong result.
+        random_source: decides on slips; needed if `slip_rate` is above 0.
+
     Raises:
-        ValueError: if the problem is of another kind, or the steps do not lead to its answer.
+        ValueError: if the problem is of another kind, or the steps without slips do not lead to its answer.
     """
     expression = problem.metadata.get("expression")
     if problem.metadata.get("source_dataset") != "chain_sum" or not isinstance(expression, str):
         raise ValueError(
             f"no worked solution is known for problem {problem.id!r}: only for reasoning-gym's chain_sum"
         )
-    solution = worked_solution_chain_sum(expression)
-    if problem.answer is not None and not solution.endswith(rf"\boxed{{{problem.answer}}}"):
+    right = worked_chain_sum(expression)
+    if problem.answer is not None and not right.endswith(rf"\boxed{{{problem.answer}}}"):
         raise ValueError(f"problem {problem.id!r}: {expression} does not make its answer {problem.answer}")
-    return solution
+    return worked_chain_sum(expression, slip_rate, random_source) if slip_rate > 0 else right
 
 
-def worked_solution_chain_sum(expression: str) -> str:
-    r"""The expression worked out from the left, one line per operation, then the answer.
+def worked_chain_sum(
+    expression: str, slip_rate: float = 0.0, random_source: random.Random | None = None
+) -> str:
+    r"""The expression worked out from the left, one operation per line, then the answer.
 
-    Each line restates the operation, puts it in terms of magnitudes where signs require it, and works
-    on the columns from the units up. In a sum the carry is the third summand of the next column; in a
-    difference the minuend's digit is ten larger where it borrows and the next column subtracts 1 more:
+    `4 + 7 - 13` becomes
 
-        47+58: 7+8=15 4+5+1=10 105
-        105-147: -(147-105): 7-5=2 4-0=4 1-1=0 -42
-        \boxed{-42}
+        4 + 7 = 11
+        11 - 13 = -2
+        \boxed{-2}
 
-    Args:
-        expression: integers joined by + and -, with or without spaces; each may carry a minus sign.
+    with a line break before every line, since the question ends with an equals sign. Spacing follows the
+    question's, so that operators and numbers are the same tokens in both.
 
     Raises:
-        ValueError: if the expression has any other form.
+        ValueError: if the expression is not integers joined by + and -, or slips have no random source.
     """
     if not _SUM.fullmatch(expression):
         raise ValueError(f"expected integers joined by + and -, such as '47 + 58 - 9', got {expression!r}")
+    if slip_rate > 0 and random_source is None:
+        raise ValueError("a slip_rate above 0 needs a random_source")
     first = re.match(rf"\s*({_NUMBER})", expression)
     assert first is not None
     total = int(first.group(1))
     lines = []
     for operator, digits in _LATER_TERM.findall(expression, first.end()):
         term = int(digits)
-        lines.append(_operation(total, operator, term))
-        total = total + term if operator == "+" else total - term
-    return "\n".join([*lines, rf"\boxed{{{total}}}"])
-
-
-def _operation(total: int, operator: str, term: int) -> str:
-    signed = term if operator == "+" else -term
-    result = total + signed
-    larger, smaller = max(abs(total), abs(signed)), min(abs(total), abs(signed))
-    if total * signed < 0:
-        magnitude, columns = f"{larger}-{smaller}", _difference_columns(larger, smaller)
-    else:
-        magnitude, columns = f"{abs(total)}+{abs(signed)}", _sum_columns(abs(total), abs(signed))
-    restated = f"-({magnitude})" if result < 0 else magnitude
-    written = f"{total}{operator}{term}" if term >= 0 else f"{total}{operator}({term})"
-    steps = [f"{written}:"] if restated == written else [f"{written}:", f"{restated}:"]
-    return " ".join([*steps, *columns, str(result)])
-
-
-def _columns(a: int, b: int) -> list[tuple[int, int]]:
-    width = max(len(str(a)), len(str(b)))
-    digits = (reversed(str(number).zfill(width)) for number in (a, b))
-    return [(int(x), int(y)) for x, y in zip(*digits, strict=True)]
-
-
-def _sum_columns(a: int, b: int) -> list[str]:
-    steps, carry = [], 0
-    for x, y in _columns(a, b):
-        column = x + y + carry
-        steps.append(f"{x}+{y}+1={column}" if carry else f"{x}+{y}={column}")
-        carry = column // 10
-    return steps
-
-
-def _difference_columns(larger: int, smaller: int) -> list[str]:
-    steps, borrow = [], 0
-    for x, y in _columns(larger, smaller):
-        minuend = x + 10 if x - y - borrow < 0 else x
-        steps.append(f"{minuend}-{y}-1={minuend - y - 1}" if borrow else f"{minuend}-{y}={minuend - y}")
-        borrow = int(minuend != x)
-    return steps
+        result = total + term if operator == "+" else total - term
+        if random_source is not None and random_source.random() < slip_rate:
+            result += random_source.choice(_SLIPS)
+        lines.append(f"\n{total} {operator} {term} = {result}")
+        total = result
+    return "".join(lines) + f"\n\\boxed{{{total}}}"

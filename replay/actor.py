@@ -24,7 +24,9 @@ class BufferActor:
 
     def __init__(self, run_dir: str, config: ReplayConfig, sampler: ProblemSampler, problem_count: int) -> None:
         self._ledger = Ledger(Path(run_dir) / FILE_NAME)
-        self._buffer = ReplayBuffer(self._ledger, sampler, config, time.monotonic)
+        # Seconds since 1970, so that the ledger can be read later, but never set back by the machine.
+        started = time.time() - time.monotonic()
+        self._buffer = ReplayBuffer(self._ledger, sampler, config, lambda: started + time.monotonic())
         self._problem_count = problem_count
         self._changed = asyncio.Condition()
         self._snapshot = ""
@@ -93,7 +95,7 @@ class BufferActor:
 
         Whoever was busy while several versions were published goes straight to the newest.
         """
-        await self._wait_until(lambda: self._buffer.version > after or self._closed, wait_seconds)
+        await self._wait_until(lambda: self._buffer.version > after, wait_seconds)
         return (self._buffer.version, self._snapshot) if self._buffer.version > after else None
 
     async def waiting(self) -> str:
@@ -118,6 +120,8 @@ class BufferActor:
             self._changed.notify_all()
 
     async def _wait_until(self, condition: Callable[[], bool], wait_seconds: float) -> bool:
+        if condition():
+            return True
         async with self._changed:
             try:
                 await asyncio.wait_for(self._changed.wait_for(condition), wait_seconds)

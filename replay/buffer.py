@@ -78,20 +78,23 @@ class ReplayBuffer:
             raise ValueError(
                 f"worker {worker} asks at version {engine_version}, but {self._version} is the newest published"
             )
-        now = self._clock()
         count = min(count, self._gate.capacity(self._admitted, engine_version))
+        if count <= 0:
+            return []
+        now = self._clock()
         leases: list[LeasedGroup] = []
-        with self._ledger.transaction():
-            for _ in range(count):
-                lease = LeasedGroup(
-                    id=self._next_group + len(leases),
-                    problem=self._sampler.next_problem(),
-                    worker=worker,
-                    lease_version=engine_version,
-                    expires_at=now + self._config.lease_seconds,
-                )
-                self._ledger.add_lease(lease, now)
-                leases.append(lease)
+        try:
+            for group_id in range(self._next_group, self._next_group + count):
+                problem = self._sampler.next_problem()
+                expires_at = now + self._config.lease_seconds
+                leases.append(LeasedGroup(group_id, problem, worker, engine_version, expires_at))
+            with self._ledger.transaction():
+                for lease in leases:
+                    self._ledger.add_lease(lease, now)
+        except BaseException:
+            for lease in leases:
+                self._sampler.give_back(lease.problem.id)
+            raise
         self._next_group += len(leases)
         self._admitted += len(leases)
         self._leased.update({lease.id: lease for lease in leases})
@@ -104,17 +107,19 @@ class ReplayBuffer:
         the answer may repeat the call.
 
         Raises:
-            ValueError: if the group is not the one that was leased, or a token is older than its lease.
+            ValueError: if the group is not the one that was leased, or a token is older than its lease or newer
+                than the newest published version.
         """
         lease = self._leased.get(group.id)
         if lease is None or lease.worker != worker:
-            return group.id in self._ready
-        oldest = min((span.version for done in group.completions for span in done.version_spans), default=None)
+            return self._ledger.was_delivered(group.id, worker)
+        versions = [span.version for completion in group.completions for span in completion.version_spans]
         if group.problem.id != lease.problem.id or group.lease_version != lease.lease_version:
             raise ValueError(f"group {group.id} is not what was leased under this number: {lease}")
-        if oldest is not None and oldest < lease.lease_version:
+        if versions and not lease.lease_version <= min(versions) <= max(versions) <= self._version:
             raise ValueError(
-                f"group {group.id} was leased at version {lease.lease_version} and has tokens of version {oldest}"
+                f"group {group.id} has tokens of versions {min(versions)} to {max(versions)}: it was leased at "
+                f"version {lease.lease_version}, and {self._version} is the newest published"
             )
         with self._ledger.transaction():
             self._ledger.add_completions(group, self._clock())
@@ -144,14 +149,16 @@ class ReplayBuffer:
         return len(expired)
 
     def _return(self, leases: list[LeasedGroup], reason: str) -> None:
+        if not leases:
+            return
         now = self._clock()
         with self._ledger.transaction():
             for lease in leases:
                 self._ledger.end_lease(lease.id, GroupState.RETURNED, reason, now)
         for lease in leases:
             del self._leased[lease.id]
+            self._admitted -= 1
             self._sampler.give_back(lease.problem.id)
-        self._admitted -= len(leases)
 
     def discard(self, worker: str, group_id: int, reason: str, *, most_in_a_row: int) -> None:
         """A leased problem cannot be asked at all; it counts as served and its capacity is free again.

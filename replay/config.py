@@ -19,5 +19,5 @@ class ReplayConfig(BaseModel):
     lease_seconds: float = Field(
         default=600.0,
         gt=0,
-        description="A rollout worker that has not delivered or renewed a group after this long loses it.",
+        description="A rollout worker that has not delivered a group this long after its lease loses it.",
     )

@@ -94,7 +94,7 @@ class Ledger:
         try:
             (tables,) = execute("SELECT count(*) FROM sqlite_master").fetchone()
         except sqlite3.DatabaseError as error:
-            raise LedgerError(f"{self.path} is not a SQLite file: {error}") from error
+            raise LedgerError(f"{self.path} cannot be read as a SQLite file: {error}") from error
         (application_id,) = execute("PRAGMA application_id").fetchone()
         (schema_version,) = execute("PRAGMA user_version").fetchone()
         if tables and application_id != APPLICATION_ID:
@@ -130,10 +130,12 @@ class Ledger:
         self._database.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._database.execute("COMMIT")
         except BaseException:
-            self._database.execute("ROLLBACK")
+            # SQLite has rolled back by itself after some errors of the disk.
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
             raise
-        self._database.execute("COMMIT")
 
     def add_lease(self, group: LeasedGroup, leased_at: float) -> None:
         """A new group in state `leased`, with its problem."""
@@ -157,6 +159,14 @@ class Ledger:
                 for position, (completion, grade) in enumerate(zip(group.completions, group.grades, strict=True))
             ],
         )
+
+    def was_delivered(self, group_id: int, worker: str) -> bool:
+        """Whether this worker's completions of the group are kept."""
+        found = self._database.execute(
+            "SELECT 1 FROM groups WHERE id = ? AND worker = ? AND state IN (?, ?, ?)",
+            (group_id, worker, GroupState.READY, GroupState.BATCHED, GroupState.TRAINED),
+        ).fetchone()
+        return found is not None
 
     def end_lease(self, group_id: int, state: GroupState, reason: str, at: float) -> None:
         """A leased group ends without completions: `returned` or `discarded`."""

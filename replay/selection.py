@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from replay.staleness import StalenessGate
 
@@ -12,10 +12,16 @@ def select_oldest_first(
 ) -> list[int] | None:
     """Ids of the groups for step `step`, in order of admission; None while the step has to wait.
 
-    Groups leased at the oldest version go first. The step waits for too few finished groups, and for a
-    group still being written whose last permitted step is this one: taking others in its place would push
-    it over the staleness bound. There are never more than B groups whose last step is `step`, because the
-    gate admits at most (step + 1)·B groups up to that lease version and step·B of them are trained.
+    Groups leased at the oldest version go first, which is also the order of their last permitted steps. The
+    step waits for too few finished groups, and while taking these would leave more groups behind than the
+    next steps can hold: then an older group that is still being written has to go first.
+
+    Worked example with B = 2 and η = 2. Groups 0..5 are leased at version 0, so steps 0, 1 and 2 must train
+    exactly them. Step 0 takes 0 and 1. Groups 6 and 7 are leased at version 1 and finish before 2..5. Step 1
+    waits nevertheless: if it took them, four groups would be due in step 2. It takes the first two of 2..5.
+
+    The wait ends when the older groups are finished or returned. The gate admits at most (v + η + 1)·B groups
+    up to lease version v, so that what is in hand always fits before its last steps.
 
     Args:
         ready: lease version of every finished group, by id.
@@ -24,17 +30,26 @@ def select_oldest_first(
         gate: the bound.
 
     Raises:
-        RuntimeError: if more groups are due than a batch can hold; the gate was not respected.
+        RuntimeError: if more groups are in hand than their last steps can hold; the gate was not respected.
     """
-    if any(gate.last_step(version) <= step for version in leased.values()):
-        return None
-    if len(ready) < gate.groups_per_batch:
+    size = gate.groups_per_batch
+    if not _fits(map(gate.last_step, [*ready.values(), *leased.values()]), step, size):
+        raise RuntimeError(
+            f"not all of the groups in hand can be trained from step {step} on within max_staleness "
+            f"{gate.max_staleness} and {size} groups per batch: more was admitted than the gate allows"
+        )
+    if len(ready) < size:
         return None
     order = sorted(ready, key=lambda group_id: (ready[group_id], group_id))
-    chosen, rest = order[: gate.groups_per_batch], order[gate.groups_per_batch :]
-    if rest and gate.last_step(ready[rest[0]]) <= step:
-        raise RuntimeError(
-            f"group {rest[0]} was leased at version {ready[rest[0]]} and cannot be trained by step {step} "
-            f"within max_staleness {gate.max_staleness}: more was admitted than the gate allows"
-        )
+    chosen, rest = order[:size], order[size:]
+    if not _fits(map(gate.last_step, [*(ready[group_id] for group_id in rest), *leased.values()]), step + 1, size):
+        return None
     return sorted(chosen)
+
+
+def _fits(last_steps: Iterable[int], first_step: int, groups_per_batch: int) -> bool:
+    """Whether steps from `first_step` on can train all these groups, none of them after its last step."""
+    return all(
+        first_step + position // groups_per_batch <= last_step
+        for position, last_step in enumerate(sorted(last_steps))
+    )

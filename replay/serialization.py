@@ -25,9 +25,18 @@ def tokens_from_bytes(data: bytes) -> NDArray[np.int32]:
     return np.frombuffer(data, dtype=_INT32).astype(np.int32, copy=False)
 
 
+def storable(text: str) -> str:
+    """The text as SQLite can hold it: half of a surrogate pair, which no UTF-8 has, becomes `\\udc80`.
+
+    A tokenizer never decodes to one, but a problem read from JSON or a grader's reason may hold one.
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def problem_to_row(problem: Problem) -> tuple[str, str, str, str | None, str]:
     """Columns id, source, prompt, answer, metadata."""
-    return problem.id, problem.source, problem.prompt, problem.answer, json.dumps(problem.metadata)
+    answer = None if problem.answer is None else storable(problem.answer)
+    return problem.id, problem.source, storable(problem.prompt), answer, json.dumps(problem.metadata)
 
 
 def problem_from_row(row: tuple[Any, ...]) -> Problem:
@@ -44,11 +53,12 @@ def completion_to_row(completion: Completion, grade: Grade) -> tuple[Any, ...]:
         np.packbits(completion.loss_mask).tobytes(),
         json.dumps([[span.version, span.start, span.end] for span in completion.version_spans]),
         str(completion.finish_reason),
-        completion.text,
+        storable(completion.text),
         str(grade.outcome),
-        grade.score,
-        grade.reason,
-        grade.extracted_answer,
+        # SQLite would keep a float32 of numpy as raw bytes.
+        None if grade.score is None else float(grade.score),
+        storable(grade.reason),
+        None if grade.extracted_answer is None else storable(grade.extracted_answer),
     )
 
 

@@ -94,10 +94,10 @@ class RolloutWorker:
             max_prompt_tokens=self._prompts.max_prompt_tokens,
         )
 
-    async def load_newest(self, buffer: Any) -> int:
-        """Wait for the first version and load the newest; the version now in place."""
+    async def load_newest(self, buffer: Any, at_least: int = 0) -> int:
+        """Load the newest version, waiting until `at_least` is published; the version then in place."""
         client = BufferClient(buffer)
-        while self._started_engine.version < 0:
+        while self._started_engine.version < at_least:
             await self._follow(client)
         return self._started_engine.version
 

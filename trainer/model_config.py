@@ -41,8 +41,8 @@ class WarmStartConfig(BaseModel):
         default=0.0,
         ge=0,
         le=1,
-        description="Share of the worked solutions with one wrong intermediate result, carried through to the "
-        "answer: the fallible teacher whose slips reinforcement learning removes.",
+        description="Probability that a step of a worked solution is off by one or two, and the rest follows "
+        "from it: the fallible teacher whose slips reinforcement learning removes.",
     )
     seed: int = Field(default=0, ge=0, description="Seed of weights, batches and slips.")
     threads: int | None = Field(default=None, gt=0, description="CPU threads.")

@@ -12,17 +12,19 @@ from trainer.model_config import TinyModelConfig
 PADDING = "<|padding|>"
 END = "<|end|>"
 
+# A minus with spaces is the operator, one without is the sign.
+_SINGLE = Regex(r"\n\\boxed\{|\}| [+\-=] | =|\n|-|[0-9]")
+
 
 def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE with every digit and operator a token of its own; it can write any text.
+    """A byte-level BPE with every digit, operator and line break a token of its own; it writes any text.
 
-    Text between digits and operators is not split at spaces, so that a question's fixed wording becomes a
-    few tokens.
+    Text in between is not split at spaces, so that a question's fixed wording becomes a few tokens.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(r"[0-9]"), "isolated"),
+            pre_tokenizers.Split(_SINGLE, "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )

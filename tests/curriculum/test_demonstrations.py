@@ -1,87 +1,76 @@
-from __future__ import annotations
-
+import random
 import re
-from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from curriculum.config import CurriculumConfig
-from curriculum.demonstrations import worked_solution, worked_solution_chain_sum
-from curriculum.sources import load_problems
+from curriculum.demonstrations import worked_chain_sum, worked_solution
+from replay.records import Problem
 
-numbers = st.integers(-9, 9) | st.integers(-(10**6), 10**6)
-later_terms = st.lists(st.tuples(st.sampled_from("+-"), numbers), max_size=7)
+TERMS = st.lists(st.tuples(st.sampled_from("+-"), st.integers(0, 999)), min_size=0, max_size=6)
 
 
-@settings(max_examples=3000, deadline=None)
-@given(numbers, later_terms, st.sampled_from([" ", ""]))
-def test_every_step_is_true_and_the_answer_is_right(first: int, later: list[tuple[str, int]], space: str) -> None:
-    expression = str(first) + "".join(f"{space}{operator}{space}{term}" for operator, term in later)
+def expression_of(first: int, rest: list[tuple[str, int]]) -> str:
+    return " ".join([str(first), *(part for operator, term in rest for part in (operator, str(term)))])
+
+
+@given(st.integers(-999, 999), TERMS)
+def test_every_line_and_the_boxed_answer_are_right(first: int, rest: list[tuple[str, int]]) -> None:
+    expression = expression_of(first, rest)
+    *lines, answer = worked_chain_sum(expression).lstrip("\n").split("\n")
+    assert answer == rf"\boxed{{{eval(expression)}}}"
+    assert len(lines) == len(rest)
     total = first
-    *lines, last = worked_solution_chain_sum(expression).split("\n")
-    assert len(lines) == len(later)
-    for (operator, term), line in zip(later, lines, strict=True):
-        statement, *steps, result = line.split(" ")
-        total = total + term if operator == "+" else total - term
-        assert int(result) == total
-        shown = [statement, *(step for step in steps if step.endswith(":"))]
-        assert all(_value(text.removesuffix(":")) == total for text in shown)
-        columns = [step for step in steps if not step.endswith(":")]
-        for column in columns:
-            left, right = column.split("=")
-            assert _value(left) == int(right)
-        digits = [column.split("=")[1] for column in columns]
-        written = digits[-1] + "".join(digit[-1] for digit in reversed(digits[:-1]))
-        assert int(written) == abs(total)
-    assert last == rf"\boxed{{{total}}}"
+    for line, (operator, term) in zip(lines, rest, strict=True):
+        left, result = line.split(" = ")
+        assert left == f"{total} {operator} {term}"
+        total = int(result)
+        assert total == eval(left)
 
 
-def _value(text: str) -> int:
-    """The value of a sum of integers with brackets, which may have a minus sign before them."""
-    bracket = re.fullmatch(r"-\((\d.*)\)", text)
-    if bracket:
-        return -_value(bracket.group(1))
-    total = 0
-    for sign, number in re.findall(r"(^|[+-])\(?(-?\d+)\)?", text):
-        total += -int(number) if sign == "-" else int(number)
-    return total
+@given(TERMS.filter(bool), st.integers(0, 2**32))
+def test_a_slipping_teacher_is_wrong_in_every_operation_and_consistent_with_itself(
+    rest: list[tuple[str, int]], seed: int
+) -> None:
+    solution = worked_chain_sum(expression_of(5, rest), slip_rate=1.0, random_source=random.Random(seed))
+    *lines, answer = solution.lstrip("\n").split("\n")
+    for line, following in zip(lines, [*lines[1:], None], strict=True):
+        left, result = line.split(" = ")
+        assert 1 <= abs(eval(left) - int(result)) <= 2
+        if following is not None:
+            assert following.startswith(f"{result} ")
+    assert answer == rf"\boxed{{{lines[-1].split(' = ')[1]}}}"
 
 
-@pytest.mark.parametrize(
-    ("expression", "solution"),
-    [
-        ("47 + 58", "47+58: 7+8=15 4+5+1=10 105\n\\boxed{105}"),
-        ("1000 - 1", "1000-1: 10-1=9 10-0-1=9 10-0-1=9 1-0-1=0 999\n\\boxed{999}"),
-        ("105 - 147", "105-147: -(147-105): 7-5=2 4-0=4 1-1=0 -42\n\\boxed{-42}"),
-        ("-5 - -7", "-5-(-7): 7-5: 7-5=2 2\n\\boxed{2}"),
-        ("5 - 5 - 3", "5-5: 5-5=0 0\n0-3: -(0+3): 0+3=3 -3\n\\boxed{-3}"),
-        ("4", "\\boxed{4}"),
-    ],
-)
-def test_the_written_form(expression: str, solution: str) -> None:
-    assert worked_solution_chain_sum(expression) == solution
+def test_the_slip_rate_is_that_of_single_operations() -> None:
+    source = random.Random(3)
+    lines = [
+        line
+        for _ in range(2000)
+        for line in re.findall(r"(.+) = (.+)", worked_chain_sum("4 + 7 - 3", 0.3, source))
+    ]
+    slipped = sum(eval(left) != int(result) for left, result in lines) / len(lines)
+    assert 0.27 < slipped < 0.33
 
 
-@pytest.mark.parametrize("expression", ["", "1 + ", "2 * 3", "1.5 + 2", "(1 + 2)", "1 2", "+1"])
-def test_other_expressions_are_refused(expression: str) -> None:
-    with pytest.raises(ValueError, match="integers joined by"):
-        worked_solution_chain_sum(expression)
+@pytest.mark.parametrize("expression", ["", "4 +", "4 * 3", "four + 3", "4 + + 3", "(4 + 3)"])
+def test_other_expressions_are_refused_with_an_example_of_what_is_expected(expression: str) -> None:
+    with pytest.raises(ValueError, match=r"such as '47 \+ 58 - 9'"):
+        worked_chain_sum(expression)
 
 
-@pytest.mark.parametrize("allow_negation", [False, True])
-def test_real_problems_are_solved(allow_negation: bool) -> None:
-    options = {"min_terms": 1, "max_digits": 6, "allow_negation": allow_negation}
-    source = {"kind": "reasoning_gym", "dataset": "chain_sum", "size": 300, "options": options}
-    for problem in load_problems(CurriculumConfig.model_validate({"source": source, "held_out": 0})):
-        assert worked_solution(problem).endswith(rf"\boxed{{{problem.answer}}}")
-    with pytest.raises(ValueError, match="does not make its answer 1000000000"):
-        worked_solution(replace(problem, answer="1000000000"))
+def test_slips_without_a_random_source_are_refused() -> None:
+    with pytest.raises(ValueError, match="random_source"):
+        worked_chain_sum("1 + 1", slip_rate=0.5)
 
 
-def test_problems_of_another_kind_are_refused() -> None:
-    source = {"kind": "reasoning_gym", "dataset": "leg_counting", "size": 1}
-    problem = load_problems(CurriculumConfig.model_validate({"source": source, "held_out": 0}))[0]
-    with pytest.raises(ValueError, match="no worked solution is known"):
+def test_a_problem_whose_answer_disagrees_with_its_steps_is_refused() -> None:
+    problem = Problem("p", "s", "1 + 1 =", "3", {"source_dataset": "chain_sum", "expression": "1 + 1"})
+    with pytest.raises(ValueError, match="does not make its answer 3"):
         worked_solution(problem)
+
+
+def test_a_problem_of_another_kind_is_refused() -> None:
+    with pytest.raises(ValueError, match="only for reasoning-gym's chain_sum"):
+        worked_solution(Problem("p", "s", "2 * 3 =", "6", {"source_dataset": "products"}))
