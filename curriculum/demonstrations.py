@@ -42,9 +42,7 @@ def worked_solution(problem: Problem, slip_rate: float = 0.0, random_source: ran
     return worked_chain_sum(expression, slip_rate, random_source) if slip_rate > 0 else right
 
 
-def worked_chain_sum(
-    expression: str, slip_rate: float = 0.0, random_source: random.Random | None = None
-) -> str:
+def worked_chain_sum(expression: str, slip_rate: float = 0.0, random_source: random.Random | None = None) -> str:
     r"""The expression worked out from the left, one operation per line, then the answer.
 
     `4 + 7 - 13` becomes

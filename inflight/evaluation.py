@@ -42,7 +42,7 @@ async def pass_at_1(rollouts: Sequence[Any], problems: Sequence[Problem], config
             f"evaluation.timeout_seconds {evaluation.timeout_seconds:g} passed before "
             f"{len(problems)} held-out problems were answered"
         ) from error
-    accuracies = []
+    accuracies: list[float] = []
     for grades in (grades for share in answers for grades in share):
         graded = [grade.is_correct for grade in grades if not grade.outcome.is_failure]
         if graded:

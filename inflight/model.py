@@ -37,10 +37,7 @@ async def prepare_model(
     assert tiny is not None
     assert warm_start is not None
     order = random.Random(warm_start.seed)
-    demonstrations = [
-        (problem.prompt, worked_solution(problem, warm_start.slip_rate, order))
-        for problem in problems
-    ]
+    demonstrations = [(problem.prompt, worked_solution(problem, warm_start.slip_rate, order)) for problem in problems]
     directory = run_dir / "base_model"
     actor = actors.create_warm_start()
     making = asyncio.ensure_future(actor.make.remote(str(directory), tiny, warm_start, demonstrations))

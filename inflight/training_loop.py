@@ -154,9 +154,8 @@ class TrainingLoop:
     async def _bounded(self, work: Awaitable[T], timeout_seconds: float, what: str) -> T:
         """The result of `work`, unless a rollout worker ends or the time runs out first."""
         task = asyncio.ensure_future(work)
-        done, _ = await asyncio.wait(
-            {task, *self._rollouts}, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED
-        )
+        watched: set[asyncio.Future[T] | asyncio.Future[None]] = {task, *self._rollouts}
+        done, _ = await asyncio.wait(watched, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED)
         if task in done:
             return task.result()
         task.cancel()

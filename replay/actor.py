@@ -30,18 +30,28 @@ class BufferActor:
         self._problem_count = problem_count
         self._changed = asyncio.Condition()
         self._snapshot = ""
+        self._loaded: dict[str, int] = {}
         self._closed = False
 
-    async def lease(
-        self, worker: str, engine_version: int, count: int, wait_seconds: float
-    ) -> list[LeasedGroup] | None:
-        """Between 1 and `count` leases, or none after `wait_seconds`; None once the run is over."""
+    async def loaded(self, worker: str, version: int) -> None:
+        """A worker's engine has this version in place; what it may be leased depends on it."""
+        self._loaded[worker] = version
+        await self._notify()
+
+    async def lease(self, worker: str, count: int, wait_seconds: float) -> list[LeasedGroup] | None:
+        """Between 1 and `count` leases, or none after `wait_seconds`; None once the run is over.
+
+        While a worker waits here, its engine may load a newer version: `loaded` then wakes the call.
+
+        Raises:
+            KeyError: if the worker has not said which version it has loaded.
+        """
         leases: list[LeasedGroup] = []
 
         def ask() -> bool:
             self._buffer.return_expired()
             if not self._closed:
-                leases.extend(self._buffer.lease(worker, engine_version, count))
+                leases.extend(self._buffer.lease(worker, self._loaded[worker], count))
             return bool(leases) or self._closed
 
         await self._wait_until(ask, wait_seconds)

@@ -24,10 +24,11 @@ class BufferClient:
     def __init__(self, actor: Any) -> None:
         self._actor = actor
 
-    async def lease(
-        self, worker: str, engine_version: int, count: int, wait_seconds: float
-    ) -> list[LeasedGroup] | None:
-        leases: list[LeasedGroup] | None = await self._ask("lease", wait_seconds, worker, engine_version, count)
+    async def loaded(self, worker: str, version: int) -> None:
+        await self._call("loaded", worker, version)
+
+    async def lease(self, worker: str, count: int, wait_seconds: float) -> list[LeasedGroup] | None:
+        leases: list[LeasedGroup] | None = await self._ask("lease", wait_seconds, worker, count)
         return leases
 
     async def deliver(self, worker: str, group: Group) -> bool:
@@ -77,8 +78,10 @@ class BufferClient:
     async def _call(self, method: str, *arguments: Any) -> Any:
         return await self._bounded(method, ANSWER_SECONDS, *arguments)
 
-    async def _bounded(self, method: str, timeout: float, *arguments: Any) -> Any:
+    async def _bounded(self, method: str, limit_seconds: float, *arguments: Any) -> Any:
         try:
-            return await asyncio.wait_for(getattr(self._actor, method).remote(*arguments), timeout)
+            return await asyncio.wait_for(getattr(self._actor, method).remote(*arguments), limit_seconds)
         except TimeoutError as error:
-            raise TimeoutError(f"the replay buffer did not answer {method} within {timeout:g} seconds") from error
+            raise TimeoutError(
+                f"the replay buffer did not answer {method} within {limit_seconds:g} seconds"
+            ) from error

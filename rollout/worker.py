@@ -165,7 +165,7 @@ class RolloutWorker:
             while not self._room.locked():
                 await self._room.acquire()
                 free += 1
-            leases = await client.lease(self._name, self._started_engine.version, free, WAIT_SECONDS)
+            leases = await client.lease(self._name, free, WAIT_SECONDS)
             for _ in range(free - len(leases or ())):
                 self._room.release()
             if leases is None:
@@ -216,3 +216,4 @@ class RolloutWorker:
             return
         self._weight_updates += 1
         self._pause_seconds += seconds
+        await client.loaded(self._name, version)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
@@ -23,6 +24,9 @@ def join_process_group(config: TrainerConfig) -> None:
 
     A collective that another rank never enters ends with an error after `step_timeout_seconds`.
     """
+    # On CPU DeepSpeed would first compile an all-reduce that only its inference uses: a minute, and a failure
+    # where there is no compiler.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     backend = "nccl" if config.num_gpus else "gloo"
     deepspeed.init_distributed(
         dist_backend=backend,
@@ -36,13 +40,14 @@ def deepspeed_settings(config: TrainerConfig) -> dict[str, Any]:
     """DeepSpeed's own configuration.
 
     Its batch sizes are nominal: the trainer decides on micro-batches itself, marks the last one of every
-    optimizer step, and divides the loss by the global number of tokens.
+    optimizer step, and divides the loss by the global number of tokens. `trainer.deepspeed.extra` is merged
+    in key by key, and where it disagrees it is what holds.
     """
     optimizer = config.optimizer
     zero: dict[str, Any] = {"stage": config.deepspeed.zero_stage}
     if config.deepspeed.offload_optimizer:
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": bool(config.num_gpus)}
-    return {
+    settings = {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
         "gradient_clipping": optimizer.max_grad_norm,
@@ -55,11 +60,12 @@ def deepspeed_settings(config: TrainerConfig) -> dict[str, Any]:
                 "betas": list(optimizer.betas),
                 "eps": optimizer.eps,
                 "weight_decay": optimizer.weight_decay,
-                "torch_adam": not config.num_gpus,
+                # DeepSpeed's own is compiled when it is first used, which needs nvcc and ninja at run time.
+                "torch_adam": True,
             },
         },
-        **config.deepspeed.extra,
     }
+    return _merged(settings, config.deepspeed.extra)
 
 
 class DeepSpeedModel:
@@ -72,7 +78,7 @@ class DeepSpeedModel:
 
     def __init__(self, model_path: str, config: TrainerConfig) -> None:
         model = AutoModelForCausalLM.from_pretrained(model_path, dtype=getattr(torch, config.dtype))
-        model.config.use_cache = False
+        _remove_dropout(model)
         if config.gradient_checkpointing:
             model.gradient_checkpointing_enable()
         model.train()
@@ -87,7 +93,7 @@ class DeepSpeedModel:
             config=deepspeed_settings(config),
             lr_scheduler=schedule,
         )
-        self._sharded = config.deepspeed.zero_stage == 3
+        self._sharded = self._engine.zero_optimization_stage() == 3
         self._ranks = config.ranks
 
     @property
@@ -96,6 +102,7 @@ class DeepSpeedModel:
 
     @property
     def learning_rate(self) -> float:
+        """Of the next optimizer step."""
         return float(self._engine.get_lr()[0])
 
     def logits(self, input_ids: torch.Tensor) -> torch.Tensor:
@@ -112,10 +119,21 @@ class DeepSpeedModel:
         self._engine.backward(loss * self._ranks)
 
     def step(self) -> float:
-        """Clip, update the weights, move the schedule. The gradient norm before clipping."""
+        """Clip, update the weights, move the schedule. The gradient norm before clipping.
+
+        Raises:
+            FloatingPointError: if the norm is not finite; the weights are then unusable or not updated.
+        """
+        # Around torch's optimizer in float32 DeepSpeed puts none of its own, and forgets the norm it clips by.
+        plain = self._engine.optimizer is self._engine.basic_optimizer
+        gradients = [parameter.grad for parameter in self._engine.module.parameters() if parameter.grad is not None]
+        plain_norm = torch.nn.utils.get_total_norm(gradients) if plain else None
         self._engine.step()
-        norm = self._engine.get_global_grad_norm()
-        return float(norm) if norm is not None else 0.0
+        norm = float(self._engine.get_global_grad_norm() if plain_norm is None else plain_norm)
+        # DeepSpeed writes -1 for some norms that are not finite.
+        if not math.isfinite(norm) or norm < 0:
+            raise FloatingPointError(f"optimizer step {self._engine.global_steps} has the gradient norm {norm}")
+        return norm
 
     def layout(self) -> list[TensorLayout]:
         """Names, dtypes and full shapes of the weights; tied weights once."""
@@ -136,9 +154,30 @@ class DeepSpeedModel:
 
     def save_pretrained(self, directory: str, *, write: bool) -> None:
         """A Hugging Face checkpoint; every rank takes part, the one told to writes it."""
-        state = {}
+        module = self._engine.module
+        parameters = {name for name, _ in module.named_parameters(remove_duplicate=False)}
+        # Buffers are the same on every rank and never sharded.
+        state = {name: tensor for name, tensor in module.state_dict().items() if name not in parameters}
         for tensor_layout, tensor in zip(self.layout(), self.tensors(), strict=True):
             if write:
                 state[tensor_layout.name] = tensor.detach().cpu().clone()
         if write:
-            self._engine.module.save_pretrained(directory, state_dict=state)
+            module.save_pretrained(directory, state_dict=state)
+
+
+def _remove_dropout(model: torch.nn.Module) -> None:
+    """Set every dropout rate to 0: the policy is a distribution, the same in every pass and in the engine."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        for name, value in list(vars(module).items()):
+            if "drop" in name and isinstance(value, float):
+                setattr(module, name, 0.0)
+
+
+def _merged(settings: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(settings)
+    for key, value in extra.items():
+        known = merged.get(key)
+        merged[key] = _merged(known, value) if isinstance(known, dict) and isinstance(value, Mapping) else value
+    return merged

@@ -9,10 +9,11 @@ def plan_microbatches(lengths: Sequence[int], tokens_per_microbatch: int, ranks:
     """Indices of the samples of every micro-batch of every rank: `plan[rank][microbatch]`.
 
     A micro-batch is padded to its longest sample, so samples of like length go together, and the padded
-    size stays within the budget unless one sample alone exceeds it. Micro-batches are dealt from the
-    costliest down, each to the rank with the least to do. All ranks get the same number, since they meet in
-    collective operations: missing ones are empty. The plan depends on its arguments only, so that every
-    rank can make it alone.
+    size stays within the budget unless one sample alone exceeds it. The costliest ones are halved until
+    their number is a multiple of the ranks. They are dealt in rounds from the costliest down, since the
+    ranks meet in collective operations and should then have like work; in a round the rank with the least
+    to do gets the most. Where samples are too few to go round, a rank's last micro-batch is empty. The plan
+    depends on its arguments only, so that every rank can make it alone.
 
     Raises:
         ValueError: if there are no samples.
@@ -28,11 +29,22 @@ def plan_microbatches(lengths: Sequence[int], tokens_per_microbatch: int, ranks:
             microbatches.append([])
         microbatches[-1].append(index)
 
+    def cost(microbatch: list[int]) -> int:
+        return lengths[microbatch[0]] * len(microbatch)
+
+    while len(microbatches) % ranks and max(len(microbatch) for microbatch in microbatches) > 1:
+        costliest = max((microbatch for microbatch in microbatches if len(microbatch) > 1), key=cost)
+        microbatches.remove(costliest)
+        middle = len(costliest) // 2
+        microbatches += [costliest[:middle], costliest[middle:]]
+    microbatches.sort(key=cost, reverse=True)
+
     plan: list[list[list[int]]] = [[] for _ in range(ranks)]
     costs = [0] * ranks
-    for microbatch in microbatches:
-        rank = min(range(ranks), key=lambda candidate: (costs[candidate], candidate))
-        plan[rank].append(microbatch)
-        costs[rank] += lengths[microbatch[0]] * len(microbatch)
-    most = max(len(share) for share in plan)
-    return [share + [[]] * (most - len(share)) for share in plan]
+    for start in range(0, len(microbatches), ranks):
+        least_loaded_first = sorted(range(ranks), key=lambda rank: (costs[rank], rank))
+        for position, rank in enumerate(least_loaded_first, start):
+            microbatch = microbatches[position] if position < len(microbatches) else []
+            plan[rank].append(microbatch)
+            costs[rank] += cost(microbatch) if microbatch else 0
+    return plan

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from trainer.sample import Sample
 
-# Rows of logits that are normalised at once, so that no second [tokens, vocabulary] tensor is held.
+# Rows of logits that are normalised at once, and again in the backward pass, so that no second
+# [tokens, vocabulary] tensor is held.
 _ROWS_AT_ONCE = 4096
 
 
@@ -60,10 +62,15 @@ def token_logprobs(logits: torch.Tensor, input_ids: torch.Tensor, temperature: f
     Returns:
         float32 [N, L - 1].
     """
-    rows = logits[:, :-1].reshape(-1, logits.shape[-1])
-    targets = input_ids[:, 1:].reshape(-1, 1)
+    # The last logits of a row predict nothing; to leave them in saves a copy of all others.
+    rows = logits.flatten(0, 1)
+    targets = input_ids.roll(-1, dims=1).reshape(-1, 1)
+
+    def part_logprobs(part: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return torch.log_softmax(part.float() / temperature, dim=-1).gather(-1, target)
+
     parts = [
-        torch.log_softmax(part.float() / temperature, dim=-1).gather(-1, target)
+        checkpoint(part_logprobs, part, target, use_reentrant=False, preserve_rng_state=False)
         for part, target in zip(rows.split(_ROWS_AT_ONCE), targets.split(_ROWS_AT_ONCE), strict=True)
     ]
-    return torch.cat(parts).reshape(input_ids.shape[0], -1)
+    return torch.cat(parts).view(input_ids.shape)[:, :-1]

@@ -1,11 +1,11 @@
-"""A tiny Qwen2 with its tokenizer, made from nothing: an ordinary Hugging Face checkpoint."""
+"""A tiny Llama with its tokenizer, made from nothing: an ordinary Hugging Face checkpoint."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from trainer.model_config import TinyModelConfig
 
@@ -41,18 +41,23 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> PreTrainedTok
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PADDING, eos_token=END)
 
 
-def make_model(config: TinyModelConfig, tokenizer: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
-    """Randomly initialised; seed torch before."""
-    model = Qwen2ForCausalLM(
-        Qwen2Config(
+def make_model(config: TinyModelConfig, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """Randomly initialised; seed torch before.
+
+    A Llama, because transformers gives some architectures (Qwen2 among them) the family's own tokenizer
+    on loading, whatever was saved beside the weights.
+    """
+    model = LlamaForCausalLM(
+        LlamaConfig(
             vocab_size=len(tokenizer),
             hidden_size=config.hidden_size,
-            intermediate_size=config.hidden_size * 8 // 3 // 16 * 16,
+            intermediate_size=config.intermediate_size,
             num_hidden_layers=config.layers,
             num_attention_heads=config.heads,
             num_key_value_heads=config.heads,
             max_position_embeddings=config.max_position_embeddings,
             rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta},
+            initializer_range=config.initializer_range,
             tie_word_embeddings=config.tie_word_embeddings,
             bos_token_id=None,
             eos_token_id=tokenizer.eos_token_id,

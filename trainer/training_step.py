@@ -43,7 +43,11 @@ class TrainingStep:
         self._padding_id = padding_id
 
     def run(self, batch: Batch) -> dict[str, float]:
-        """Train on a batch; metrics averaged over its trained tokens, equal on all ranks."""
+        """Train on a batch; metrics averaged over its trained tokens, equal on all ranks.
+
+        Raises:
+            FloatingPointError: if a gradient is not finite.
+        """
         samples = samples_of(batch, divide_by_std=self._config.advantage.divide_by_std)
         minibatches = [
             [sample for sample in samples if sample.group % self._config.minibatches == number]
@@ -54,6 +58,7 @@ class TrainingStep:
 
         sums: dict[str, torch.Tensor] = {}
         norms = []
+        learning_rate = 0.0
         for minibatch, plan, known in zip(minibatches, plans, proximal, strict=True):
             tokens = max(1, sum(sample.trained_tokens for sample in minibatch))
             for number, microbatch in enumerate(plan):
@@ -62,10 +67,11 @@ class TrainingStep:
                 statistics["loss"] = loss.detach()
                 for name, value in statistics.items():
                     sums[name] = sums.get(name, torch.zeros((), device=self._model.device)) + value
+            learning_rate = self._model.learning_rate
             norms.append(self._model.step())
         metrics = self._averages(sums, sum(sample.trained_tokens for sample in samples))
         metrics["gradient_norm"] = sum(norms) / len(norms)
-        metrics["learning_rate"] = self._model.learning_rate
+        metrics["learning_rate"] = learning_rate
         metrics["advantage_abs"] = sum(abs(sample.advantage) for sample in samples) / len(samples)
         return metrics
 
@@ -86,8 +92,8 @@ class TrainingStep:
         plan = plan_microbatches(
             [len(sample) for sample in minibatch], self._config.tokens_per_microbatch, self._config.ranks
         )
-        # A rank without work still takes part in collectives: one sample, nothing of it in the loss.
-        idle = pad(minibatch[:1], self._model.device, self._padding_id)
+        # A rank without work still takes part in collectives: the shortest sample, nothing of it in the loss.
+        idle = pad([min(minibatch, key=len)], self._model.device, self._padding_id)
         idle.loss_mask.zero_()
         return [
             pad([minibatch[index] for index in share], self._model.device, self._padding_id) if share else idle

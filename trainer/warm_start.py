@@ -12,7 +12,7 @@ from trainer.model_config import TinyModelConfig, WarmStartConfig
 
 _WARMUP_STEPS = 20
 # Share of the peak rate that is left at the last step.
-_FINAL_RATE = 0.05
+_FINAL_RATE = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,13 @@ class WarmStart:
                 f"model.tiny.max_position_embeddings: {tiny.max_position_embeddings}"
             )
         optimizer = torch.optim.AdamW(
-            model.parameters(), lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.01, fused=True
+            [
+                {"params": [weight for weight in model.parameters() if weight.ndim > 1], "weight_decay": 0.01},
+                {"params": [weight for weight in model.parameters() if weight.ndim <= 1], "weight_decay": 0.0},
+            ],
+            lr=config.learning_rate,
+            betas=(0.9, 0.95),
+            fused=True,
         )
         order = random.Random(config.seed)
         loss = torch.zeros(())

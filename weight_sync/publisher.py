@@ -32,7 +32,7 @@ class SnapshotPublisher:
         """Write version `version`; the path is complete and stays until two newer ones exist."""
         path = self._directory / f"version-{version}.safetensors"
         write_snapshot(path, layout, tensors, version)
-        self._kept.append(path)
+        self._kept = [*(kept for kept in self._kept if kept != path), path]
         while len(self._kept) > KEPT_SNAPSHOTS:
             self._kept.pop(0).unlink(missing_ok=True)
         return path

@@ -36,7 +36,8 @@ def write_snapshot(path: Path, layout: Sequence[TensorLayout], tensors: Iterable
         Size of the file in bytes.
 
     Raises:
-        ValueError: if a tensor differs from its layout, or their numbers differ. No file is left then.
+        ValueError: if a tensor differs from its layout, their numbers differ, or its dtype has no name here.
+            No file is left then.
     """
     partial = path.with_suffix(".partial")
     try:
@@ -62,6 +63,8 @@ def _header(layout: Sequence[TensorLayout], version: int) -> bytes:
     entries: dict[str, object] = {"__metadata__": {"version": str(version), "format": "pt"}}
     offset = 0
     for tensor in layout:
+        if tensor.dtype not in _DTYPE_NAMES:
+            raise ValueError(f"{tensor.name}: {tensor.dtype} is none of {', '.join(map(str, _DTYPE_NAMES))}")
         size = tensor.dtype.itemsize
         for extent in tensor.shape:
             size *= extent

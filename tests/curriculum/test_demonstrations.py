@@ -46,9 +46,7 @@ def test_a_slipping_teacher_is_wrong_in_every_operation_and_consistent_with_itse
 def test_the_slip_rate_is_that_of_single_operations() -> None:
     source = random.Random(3)
     lines = [
-        line
-        for _ in range(2000)
-        for line in re.findall(r"(.+) = (.+)", worked_chain_sum("4 + 7 - 3", 0.3, source))
+        line for _ in range(2000) for line in re.findall(r"(.+) = (.+)", worked_chain_sum("4 + 7 - 3", 0.3, source))
     ]
     slipped = sum(eval(left) != int(result) for left, result in lines) / len(lines)
     assert 0.27 < slipped < 0.33

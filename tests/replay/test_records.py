@@ -50,9 +50,7 @@ def test_a_token_without_a_logprob_or_a_mask_is_refused(changes: dict[str, Any])
         ([(1, 2, 4), (0, 0, 2)], "gap or overlap at token 0"),
     ],
 )
-def test_a_token_without_a_version_or_with_two_is_refused(
-    spans: list[tuple[int, int, int]], complaint: str
-) -> None:
+def test_a_token_without_a_version_or_with_two_is_refused(spans: list[tuple[int, int, int]], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         completion_of(4, version_spans=tuple(VersionSpan(*span) for span in spans))
 

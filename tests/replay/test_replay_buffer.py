@@ -35,9 +35,7 @@ class House:
         self.ledger = ledger
         self.sampler = ShuffledSampler(problems(5), seed=0)
         self.clock = Clock()
-        config = ReplayConfig(
-            max_staleness=max_staleness, groups_per_batch=groups_per_batch, lease_seconds=60.0
-        )
+        config = ReplayConfig(max_staleness=max_staleness, groups_per_batch=groups_per_batch, lease_seconds=60.0)
         self.buffer = ReplayBuffer(ledger, self.sampler, config, self.clock)
 
     def lease(self, count: int, worker: str = "w", version: int = 0) -> list[LeasedGroup]:
@@ -156,7 +154,7 @@ def test_a_token_older_than_its_lease_is_refused_and_the_lease_stays(house: Hous
 
 def test_a_token_of_a_version_that_does_not_exist_yet_is_refused(house: House) -> None:
     (lease,) = house.lease(1)
-    with pytest.raises(ValueError, match="tokens of versions 0 to 1: it was leased at version 0, and 0 is the newest"):
+    with pytest.raises(ValueError, match=r"tokens of versions 0 to 1: .* 0 is the newest published"):
         house.buffer.deliver("w", finished(lease, [0, 1]))
 
 
@@ -363,9 +361,8 @@ def test_problems_are_not_lost_when_the_sampler_fails_between_them(ledger: Ledge
                 raise OSError("cannot read the third problem")
             return super().next_problem()
 
-    house = House(ledger)
     sampler = Unreadable(problems(5), seed=0)
-    buffer = ReplayBuffer(ledger, sampler, ReplayConfig(max_staleness=1, groups_per_batch=2), house.clock)
+    buffer = ReplayBuffer(ledger, sampler, ReplayConfig(max_staleness=1, groups_per_batch=2), Clock())
     buffer.publish(0)
     with pytest.raises(OSError, match="third problem"):
         buffer.lease("w", 0, 3)
