@@ -15,6 +15,7 @@ from curriculum.sampler import ShuffledSampler
 from inflight.actor_process import LOG_FILE_VARIABLE
 from inflight.cluster import Cluster
 from inflight.config import Config
+from inflight.failures import StartError, cause_of
 from replay.actor import BufferActor
 from replay.client import BufferClient
 from replay.records import Problem
@@ -22,10 +23,6 @@ from rollout.environment import engine_environment
 from rollout.worker import PromptSettings, RolloutWorker
 from trainer.rank import TrainerRank
 from trainer.warm_start import WarmStart
-
-
-class StartError(RuntimeError):
-    """An actor did not come up; the message says which, why, and where its log is."""
 
 
 class Actors:
@@ -176,4 +173,4 @@ class Actors:
                 f"If its resources are there, its log says more: {self.log_file(name)}"
             ) from error
         except RayError as error:
-            raise StartError(f"{name} did not start: {error}\nIts log: {self.log_file(name)}") from error
+            raise StartError(f"{name} did not start: {cause_of(error)}\nIts log: {self.log_file(name)}") from error

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from curriculum.demonstrations import worked_solution
-from inflight.actors import Actors, StartError
+from inflight.actors import Actors
 from inflight.config import Config
 from inflight.display import TrainingDisplay
+from inflight.failures import StartError
 from replay.records import Problem
 
 _PROGRESS_SECONDS = 1.0

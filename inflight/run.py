@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import shlex
 import signal
+import traceback
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,22 +14,27 @@ from types import FrameType
 
 from ray.exceptions import RayError
 from rich.console import Console
+from rich.markup import escape
 
 from curriculum.sources import load_problems
 from curriculum.split import Split, split_problems
-from inflight.actors import Actors, StartError
+from inflight.actors import Actors
 from inflight.cluster import Cluster, ClusterError
 from inflight.compose import to_yaml
 from inflight.config import Config
 from inflight.display import TrainingDisplay
 from inflight.evaluation import pass_at_1
+from inflight.failures import RunFailedError, StartError, cause_of
 from inflight.metrics_writer import MetricsWriter
 from inflight.model import prepare_model
 from inflight.processes import end_processes
 from inflight.summary import RunSummary
-from inflight.training_loop import RunFailedError, TrainingLoop
+from inflight.training_loop import TrainingLoop
 
 INTERRUPTED = 130
+
+# Errors whose message already says what failed, why, and where to look.
+_EXPLAINED = (RunFailedError, StartError, ClusterError)
 
 
 def run_training(config: Config, overrides: Sequence[str], began: float) -> int:
@@ -61,8 +67,13 @@ def run_training(config: Config, overrides: Sequence[str], began: float) -> int:
         status = 0
     except KeyboardInterrupt:
         status = INTERRUPTED
-    except (RunFailedError, StartError, ClusterError, RayError, TimeoutError) as error:
-        console.print(f"[bold red]The run failed:[/] {error}", highlight=False, soft_wrap=True)
+    except (*_EXPLAINED, RayError, TimeoutError) as error:
+        log = run_dir / "logs" / "driver.log"
+        log.parent.mkdir(exist_ok=True)
+        log.write_text(traceback.format_exc())
+        reason = str(error) if isinstance(error, _EXPLAINED) else cause_of(error)
+        console.print("[bold red]The run failed:[/]", escape(reason), highlight=False, soft_wrap=True)
+        console.print(f"More is in {log.parent}", highlight=False, soft_wrap=True)
     finally:
         with summary.phase("ending_processes"):
             ended, summary.processes_left = end_processes(run_id, grace_seconds=2.0)
@@ -71,7 +82,7 @@ def run_training(config: Config, overrides: Sequence[str], began: float) -> int:
     if ended:
         console.print(f"{ended} processes did not end by themselves and were ended", style="yellow")
     if status == 0:
-        display.finish({**summary.values(), "run_dir": str(run_dir)})
+        display.finish({**summary.values(), "run_dir": str(run_dir), "overrides": overrides})
     else:
         _say_how_to_go_on(console, status, run_dir, overrides, summary.checkpoint)
     return status

@@ -10,16 +10,13 @@ from typing import TypeVar
 
 from inflight.actors import Actors
 from inflight.config import Config
+from inflight.failures import RunFailedError, cause_of
 from inflight.summary import RunSummary
 from replay.batch_summary import BatchSummary
 from replay.client import BufferClient
 from rollout.worker import RolloutStatistics
 
 T = TypeVar("T")
-
-
-class RunFailedError(RuntimeError):
-    """A part of the run failed; the message says which and why."""
 
 
 class TrainingLoop:
@@ -161,7 +158,8 @@ class TrainingLoop:
         task.cancel()
         for rollout in self._rollouts & done:
             error = rollout.exception()
-            raise RunFailedError(f"a rollout worker ended during {what}: {error or 'it saw the end of the run'}")
+            reason = cause_of(error) if error is not None else "it was told that the run is over"
+            raise RunFailedError(f"a rollout worker ended during {what}: {reason}")
         raise RunFailedError(f"{what} took longer than {timeout_seconds:g} seconds")
 
 

@@ -43,6 +43,11 @@ class RolloutStatistics:
     pause_seconds: float
 
 
+def group_seed(config: RolloutConfig, group_id: int) -> int:
+    """Seed of a group's first completion; the following ones count up, and no two groups share one."""
+    return (config.seed * 1_000_003 + group_id) * config.completions_per_group
+
+
 class RolloutWorker:
     """Keeps its engine full and its weights new, until the buffer says that the run is over.
 
@@ -179,9 +184,7 @@ class RolloutWorker:
         try:
             prompt_token_ids = self._encoder.encode(lease.problem)
             sampling = self._config.sampling
-            seed = None
-            if sampling.seed_requests:
-                seed = (self._config.seed * 1_000_003 + lease.id) * self._config.completions_per_group
+            seed = group_seed(self._config, lease.id) if sampling.seed_requests else None
             async with asyncio.timeout(self._config.request_timeout_seconds):
                 completions = await self._started_engine.generate(
                     prompt_token_ids, self._config.completions_per_group, sampling, seed

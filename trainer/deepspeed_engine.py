@@ -24,9 +24,10 @@ def join_process_group(config: TrainerConfig) -> None:
 
     A collective that another rank never enters ends with an error after `step_timeout_seconds`.
     """
-    # On CPU DeepSpeed would first compile an all-reduce that only its inference uses: a minute, and a failure
-    # where there is no compiler.
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    if not config.num_gpus:
+        # On CPU DeepSpeed would first compile an all-reduce that only its inference uses: a minute, and a
+        # failure where there is no compiler.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     backend = "nccl" if config.num_gpus else "gloo"
     deepspeed.init_distributed(
         dist_backend=backend,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class TinyModelConfig(BaseModel):
@@ -67,6 +68,11 @@ class ModelConfig(BaseModel):
     )
     tiny: TinyModelConfig | None = Field(default=None, description="Make a tiny model instead.")
     warm_start: WarmStartConfig | None = Field(default=None, description="How the tiny model is taught.")
+
+    @field_validator("path")
+    @classmethod
+    def _home_is_expanded(cls, path: str | None) -> str | None:
+        return None if path is None else os.path.expanduser(path)
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:

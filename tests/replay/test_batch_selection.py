@@ -47,6 +47,8 @@ def test_an_older_lease_version_goes_before_a_smaller_number() -> None:
     """A late engine is admitted after a fast one, so the smaller number need not be the older group."""
     gate = StalenessGate(groups_per_batch=1, max_staleness=1)
     assert select_oldest_first({5: 1, 6: 0}, {}, 1, gate) == [6]
+    pairs = StalenessGate(groups_per_batch=2, max_staleness=1)
+    assert select_oldest_first({5: 1, 6: 0, 7: 1}, {}, 1, pairs) == [5, 6], "the batch is in order of admission"
 
 
 @pytest.mark.parametrize(

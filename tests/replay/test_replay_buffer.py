@@ -181,12 +181,17 @@ def test_a_group_under_the_number_of_another_is_refused(house: House) -> None:
 
 
 def test_the_sampler_hears_the_accuracy_of_every_group_with_its_lease_version(house: House) -> None:
-    first, second, _ = house.lease(3)
+    first, second, third, _ = house.lease(4)
     house.buffer.deliver("w", finished(first, grades=(CORRECT, FAILED, WRONG, CORRECT)))
     house.buffer.deliver("w", finished(second, grades=(FAILED, FAILED)))
+    house.train(0)
+    house.buffer.deliver("w", finished(third, [0, 1]))
     assert house.sampler.accuracy_of(first.problem.id) == pytest.approx(2 / 3)
     assert house.sampler.accuracy_of(second.problem.id) is None
-    assert set(house.sampler.state()["history"]) == {first.problem.id, second.problem.id}
+    history = house.sampler.state()["history"]
+    assert {problem_id: past["last_version"] for problem_id, past in history.items()} == {
+        lease.problem.id: 0 for lease in (first, second, third)
+    }
 
 
 # Leases that end without a group
@@ -340,6 +345,16 @@ def test_a_message_about_waiting_says_what_is_missing(house: House) -> None:
 
 
 # When the ledger cannot write
+
+
+def test_a_question_that_changes_nothing_does_not_wait_for_the_lock_of_another(house: House) -> None:
+    house.lease(9)
+    with closing(sqlite3.connect(house.ledger.path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert house.lease(9) == []
+        assert house.buffer.return_expired() == 0
+        assert house.buffer.return_leases("somebody else", "gone") == 0
+        assert not house.buffer.select_batch(0)
 
 
 def test_problems_are_not_lost_when_their_leases_cannot_be_written(house: House, full_disk: FullDisk) -> None:

@@ -69,7 +69,9 @@ CASES: dict[int, dict[str, Case]] = {
         # 15 samples, each a micro-batch of its own, so that one rank has nothing at the end.
         "zero 0, an idle rank": Case(config={"tokens_per_microbatch": 1}),
         "zero 3, an idle rank": Case(config={"tokens_per_microbatch": 1}, deepspeed={"zero_stage": 3}),
-        "zero 3, two mini-batches": Case(config={"minibatches": 2}, deepspeed={"zero_stage": 3}),
+        "zero 3, two mini-batches": Case(
+            config={"minibatches": 2, "gradient_checkpointing": True}, deepspeed={"zero_stage": 3}
+        ),
         "zero 3, untied": Case(model="untied", steps=1, deepspeed={"zero_stage": 3}, save=True),
     },
 }

@@ -72,6 +72,11 @@ def test_the_rank_with_a_long_sample_gets_less_of_the_rest() -> None:
     assert plan == [[[0], [3]], [[1], [2]]]
 
 
+def test_the_costliest_micro_batch_is_halved_for_a_rank_without_work() -> None:
+    plan = plan_microbatches([10] * 8, 60, 3)
+    assert sorted(len(microbatch) for share in plan for microbatch in share) == [2, 3, 3]
+
+
 def test_nothing_to_plan_for_is_an_error() -> None:
     with pytest.raises(ValueError, match="no samples"):
         plan_microbatches([], 10, 1)
