@@ -116,6 +116,8 @@ class _Run:
         with contextlib.ExitStack() as stack:
             with self._summary.phase("ray"):
                 cluster = stack.enter_context(Cluster(self._config.cluster, self._run_id))
+                # Ray has put a handler of its own in place, which ends this process on the spot.
+                signal.signal(signal.SIGTERM, _as_interrupt)
             asyncio.run(self._with_actors(Actors(self._config, self._run_dir, cluster), split))
 
     async def _with_actors(self, actors: Actors, split: Split) -> None:

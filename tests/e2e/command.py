@@ -1,8 +1,10 @@
 """The command line as a user runs it, in a process of its own whose descendants can be found afterwards."""
 
 import os
+import select
 import subprocess
 import sys
+import time
 import uuid
 from pathlib import Path
 
@@ -20,6 +22,7 @@ class Command:
 
     def __init__(self, *arguments: str, environment: dict[str, str] | None = None) -> None:
         self._mark = uuid.uuid4().hex
+        self._seen = ""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "inflight", *arguments],
             cwd=ROOT,
@@ -39,10 +42,20 @@ class Command:
             process.kill()
         self._process.communicate()
 
+    def wait_for(self, text: str, timeout: float) -> None:
+        """Until a line with this text is printed."""
+        deadline = time.monotonic() + timeout
+        assert self._process.stdout is not None
+        while text not in self._seen:
+            ready, _, _ = select.select([self._process.stdout], [], [], max(0.0, deadline - time.monotonic()))
+            chunk = os.read(self._process.stdout.fileno(), 65536).decode() if ready else ""
+            assert chunk, f"{text!r} did not appear in:\n{self._seen}"
+            self._seen += chunk
+
     def finish(self, timeout: float) -> tuple[int, str]:
         """Exit status and everything printed."""
         output, _ = self._process.communicate(timeout=timeout)
-        return self._process.returncode, output
+        return self._process.returncode, self._seen + output
 
     def interrupt(self, number: int) -> None:
         """What Ctrl-C does: the signal goes to the whole process group."""

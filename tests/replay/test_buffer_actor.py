@@ -171,12 +171,13 @@ def test_the_leases_of_a_worker_that_hangs_reach_the_next_that_asks(play: Play) 
 def test_the_end_of_the_run_reaches_a_worker_that_waits_for_leases(play: Play) -> None:
     async def story(client: BufferClient) -> None:
         await client.publish(0, "snapshot-0")
-        (lease, _) = await leases_of(client, "w", 0, 2)
+        lease, unfinished = await leases_of(client, "w", 0, 2)
         await client.loaded("other", 0)
         asking = await started(client.lease("other", 1, 1e6))
         await client.stop_leasing()
         assert await asking is None
-        assert await client.lease("w", 1, 1e6) is None
+        await client.return_lease("w", unfinished.id, "the end")
+        assert await client.lease("w", 1, 1e6) is None, "also when there is capacity again"
         assert await client.deliver("w", finished(lease)), "what is finished is kept all the same"
 
     play(story)
