@@ -12,10 +12,11 @@ class WeightSyncConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    transport: Literal["shm"] = Field(
-        default="shm", description="shm: a snapshot file in shared memory, for engines on the trainer's host."
+    directory: str = Field(
+        default="/dev/shm",
+        description="Where snapshots of the weights are written for the engines, which share the trainer's host; "
+        "best in shared memory.",
     )
-    directory: str = Field(default="/dev/shm", description="Where snapshots are written.")
     kv_cache: Literal["recompute", "keep"] = Field(
         default="recompute",
         description="What happens to the KV cache of running completions at an update: recompute it under the "

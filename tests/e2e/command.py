@@ -26,7 +26,8 @@ class Command:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "inflight", *arguments],
             cwd=ROOT,
-            env={**os.environ, MARK: self._mark, **(environment or {})},
+            # Wide enough that no path is broken over two lines.
+            env={**os.environ, "COLUMNS": "250", MARK: self._mark, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

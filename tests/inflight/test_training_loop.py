@@ -318,6 +318,25 @@ def test_a_batch_that_never_comes_ends_the_run_with_what_the_buffer_has_in_hand(
     play(story)
 
 
+def test_the_buffer_is_not_asked_to_wait_longer_than_the_bound_on_a_batch(tmp_path: Path) -> None:
+    async def story(run: Run) -> None:
+        waits: list[float] = []
+
+        class Empty(Buffer):
+            async def select_batch(self, step: int, wait_seconds: float) -> None:
+                waits.append(wait_seconds)
+                await asyncio.sleep(0.05)
+
+            async def waiting(self) -> str:
+                return "nothing in hand"
+
+        with pytest.raises(RunFailedError, match="nothing in hand"):
+            await loop_of(run, tmp_path, "trainer.batch_timeout_seconds=0.2", buffer=Empty(run)).run()
+        assert 0 < min(waits) <= max(waits) <= 0.2
+
+    play(story)
+
+
 @pytest.mark.parametrize(
     ("hangs", "override", "message"),
     [

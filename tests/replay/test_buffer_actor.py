@@ -168,6 +168,16 @@ def test_the_leases_of_a_worker_that_hangs_reach_the_next_that_asks(play: Play) 
     play(story, lease_seconds=0.05)
 
 
+def test_leases_run_out_also_when_only_the_trainer_asks(play: Play) -> None:
+    async def story(client: BufferClient) -> None:
+        await client.publish(0, "snapshot-0")
+        await leases_of(client, "w", 0, 2)
+        while (await client.counts())[0] != {"returned": 2}:
+            assert await client.select_batch(0, 0.01) is None
+
+    play(story, lease_seconds=0.05)
+
+
 def test_the_end_of_the_run_reaches_a_worker_that_waits_for_leases(play: Play) -> None:
     async def story(client: BufferClient) -> None:
         await client.publish(0, "snapshot-0")
