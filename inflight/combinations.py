@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def contradictions(config: Config) -> list[Reason]:
     """All reasons why these keys cannot work together; none if they can."""
-    checks = (_lengths, _evaluation, _batch, _seeds, _devices, _steps, _tiny_model)
+    checks = (_lengths, _evaluation, _batch, _leases, _seeds, _devices, _steps, _tiny_model)
     return [reason for check in checks for reason in check(config)]
 
 
@@ -51,6 +51,16 @@ def _evaluation(config: Config) -> Iterator[Reason]:
             "curriculum.held_out, curriculum.source.size",
             f"curriculum.held_out={held_out} of curriculum.source.size={source.size} problems leaves none to "
             f"train on. Write a larger curriculum.source.size or a smaller curriculum.held_out.",
+        )
+
+
+def _leases(config: Config) -> Iterator[Reason]:
+    lease, request = config.replay.lease_seconds, config.rollout.request_timeout_seconds
+    if lease <= request:
+        yield Reason(
+            "replay.lease_seconds, rollout.request_timeout_seconds",
+            f"replay.lease_seconds={lease:g} takes a group back before rollout.request_timeout_seconds={request:g} "
+            f"has passed, and it is graded after that. Write replay.lease_seconds={2 * request:g}.",
         )
 
 

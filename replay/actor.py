@@ -44,8 +44,10 @@ class BufferActor:
         While a worker waits here, its engine may load a newer version: `loaded` then wakes the call.
 
         Raises:
-            KeyError: if the worker has not said which version it has loaded.
+            ValueError: if the worker has not said which version it has loaded.
         """
+        if worker not in self._loaded:
+            raise ValueError(f"worker {worker} asks for a lease before it has reported a loaded version")
         leases: list[LeasedGroup] = []
 
         def ask() -> bool:

@@ -17,7 +17,7 @@ class ReplayConfig(BaseModel):
     )
     groups_per_batch: int = Field(gt=0, description="Problems per training step (B).")
     lease_seconds: float = Field(
-        default=600.0,
+        default=1200.0,
         gt=0,
         description="A rollout worker that has not delivered a group this long after its lease loses it.",
     )

@@ -160,6 +160,11 @@ def test_interpolation_that_leads_nowhere() -> None:
             "rollout.sampling.seed_requests, weight_sync.kv_cache, replay.max_staleness, rollout.num_gpus",
             "replay.max_staleness=0, or weight_sync.kv_cache=keep",
         ),
+        (
+            ["rollout.request_timeout_seconds=1200"],
+            "replay.lease_seconds, rollout.request_timeout_seconds",
+            "replay.lease_seconds=2400",
+        ),
         (["trainer.save_every=201"], "trainer.save_every, trainer.steps", "trainer.save_every=null"),
         (
             [

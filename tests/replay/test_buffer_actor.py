@@ -206,7 +206,7 @@ def test_a_worker_that_follows_versions_does_not_spin_after_the_end_of_the_run(p
 
 def test_an_error_of_the_rules_reaches_the_caller_and_the_buffer_serves_on(play: Play) -> None:
     async def story(client: BufferClient) -> None:
-        with pytest.raises(KeyError):
+        with pytest.raises(ValueError, match="before it has reported a loaded version"):
             await client.lease("w", 1, 1e6)
         await client.loaded("w", 0)
         with pytest.raises(ValueError, match="-1 is the newest"):
