@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,6 +19,20 @@ class ClusterError(RuntimeError):
 def address_of(config: ClusterConfig) -> str | None:
     """Address of the running Ray to use, or None to start one."""
     return config.address or os.environ.get("RAY_ADDRESS") or None
+
+
+def _check_somebody_listens(address: str, timeout_seconds: float) -> None:
+    """Ray itself waits for minutes for an address where nothing is, and cannot be interrupted meanwhile."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout_seconds).close()
+    except OSError as error:
+        raise ClusterError(
+            f"no Ray can be reached at {address} ({error}). Start one with `ray start --head`, correct "
+            "cluster.address or RAY_ADDRESS, or remove both to start one here"
+        ) from error
 
 
 class Cluster:
@@ -50,6 +65,7 @@ class Cluster:
             arguments |= {"address": "local", "num_cpus": self._config.num_cpus, "include_dashboard": False}
         else:
             arguments |= {"address": address}
+            _check_somebody_listens(address, self._config.connect_timeout_seconds)
         try:
             ray.init(**arguments)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:

@@ -60,8 +60,8 @@ class ClusterConfig(BaseModel):
     num_cpus: int | None = Field(
         default=None, gt=0, description="CPUs of a Ray that is started here; null for all of the machine's."
     )
-    start_timeout_seconds: float = Field(
-        default=120, gt=0, allow_inf_nan=False, description="Bound on starting Ray or connecting to it."
+    connect_timeout_seconds: float = Field(
+        default=30, gt=0, allow_inf_nan=False, description="Bound on reaching a running Ray."
     )
 
 

@@ -8,13 +8,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class SamplingConfig(BaseModel):
-    """How completions are drawn; used for training and, unless overridden, for evaluation."""
+    """How completions are drawn; used for training and, unless overridden, for evaluation.
+
+    The distribution is never truncated (top-p, top-k): the trainer computes logprobs over the whole of it, and the
+    ratio to the engine's would not be that of two policies.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     temperature: float = Field(default=1.0, gt=0, description="Divides the logits before sampling.")
-    top_p: float = Field(default=1.0, gt=0, le=1, description="Nucleus sampling; 1 keeps every token.")
-    top_k: int = Field(default=0, ge=0, description="Keep the k likeliest tokens; 0 keeps every token.")
     max_tokens: int = Field(gt=0, description="Longest completion, in tokens.")
     stop: list[str] = Field(default_factory=list, description="Strings that end a completion.")
     seed_requests: bool = Field(

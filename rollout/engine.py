@@ -103,8 +103,6 @@ class Engine:
         parameters = self._sampling_params(
             n=n,
             temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            top_k=sampling.top_k,
             max_tokens=sampling.max_tokens,
             stop=sampling.stop or None,
             seed=seed,

@@ -54,7 +54,7 @@ def test_key_without_neighbours_points_to_the_list() -> None:
         ("trainer.dtype=bf16", 'got "bf16", expected float32 | bfloat16. Write trainer.dtype=bfloat16'),
         ("trainer.deepspeed.zero_stage=4", "got 4, expected 0 | 1 | 2 | 3."),
         ("trainer.optimizer.betas=[0.9]", "got [0.9], expected list of 2 numbers."),
-        ("rollout.sampling.top_p=1.5", "got 1.5, expected number > 0 and <= 1."),
+        ("rollout.engine.gpu_memory_utilization=1.5", "got 1.5, expected number > 0 and <= 1."),
         ("rollout.sampling.stop=[1]", "got [1], expected list of strings."),
         ("run.tracking.tensorboard=yes", 'got "yes", expected true or false.'),
         ("run.tracking.wandb_project=7", "Put it in quotes: 'run.tracking.wandb_project=\"7\"'"),

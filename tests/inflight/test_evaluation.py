@@ -75,7 +75,9 @@ def test_a_partly_right_answer_is_no_correct_one() -> None:
 
 def test_every_problem_is_asked_once_over_all_workers() -> None:
     prompts = [str(number) for number in range(7)]
-    answers = {prompt: (CORRECT,) if int(prompt) % 2 else (WRONG,) for prompt in prompts}
+    answers: dict[str, tuple[Grade, ...]] = {
+        prompt: (CORRECT,) if int(prompt) % 2 else (WRONG,) for prompt in prompts
+    }
     workers = [Worker(answers) for _ in range(3)]
     assert measure(workers, prompts) == pytest.approx(3 / 7)
     assert sorted(prompt for worker in workers for prompt in worker.asked) == prompts

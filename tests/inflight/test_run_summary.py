@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from inflight import summary as summary_module
 from inflight.summary import RunSummary
 from replay.batch_summary import BatchSummary
 from rollout.worker import RolloutStatistics
@@ -110,7 +109,7 @@ def test_a_summary_that_cannot_be_put_in_place_leaves_the_one_that_is_there(
 
     summary.add_batch(batch(0))
     with monkeypatch.context() as patched:
-        patched.setattr(summary_module.os, "replace", disk_is_gone)
+        patched.setattr(os, "replace", disk_is_gone)
         with pytest.raises(OSError, match="no space left"):
             summary.write(path)
     assert path.read_text() == before

@@ -50,7 +50,8 @@ class Handle:
         class Method:
             @staticmethod
             def remote(*arguments: Any) -> asyncio.Future[Any]:
-                return asyncio.ensure_future(getattr(self._actor, method)(*arguments))
+                call: Awaitable[Any] = getattr(self._actor, method)(*arguments)
+                return asyncio.ensure_future(call)
 
         return Method
 
