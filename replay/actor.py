@@ -118,6 +118,10 @@ class BufferActor:
         """Groups by state and completions by outcome."""
         return self._buffer.count_by_state(), self._buffer.count_by_outcome()
 
+    async def is_over(self, wait_seconds: float) -> bool:
+        """True as soon as the run is over, False after `wait_seconds`."""
+        return await self._wait_until(lambda: self._closed, wait_seconds)
+
     async def stop_leasing(self) -> None:
         """The run is over: whoever asks for a lease from now on is answered with None."""
         self._closed = True

@@ -66,6 +66,9 @@ class BufferClient:
         groups, outcomes = await self._call("counts")
         return groups, outcomes
 
+    async def is_over(self, wait_seconds: float) -> bool:
+        return bool(await self._ask("is_over", wait_seconds))
+
     async def stop_leasing(self) -> None:
         await self._call("stop_leasing")
 
@@ -80,7 +83,9 @@ class BufferClient:
 
     async def _bounded(self, method: str, limit_seconds: float, *arguments: Any) -> Any:
         try:
-            return await asyncio.wait_for(getattr(self._actor, method).remote(*arguments), limit_seconds)
+            # Not wait_for: before Python 3.12 it swallows a cancellation that arrives together with the answer.
+            async with asyncio.timeout(limit_seconds):
+                return await getattr(self._actor, method).remote(*arguments)
         except TimeoutError as error:
             raise TimeoutError(
                 f"the replay buffer did not answer {method} within {limit_seconds:g} seconds"

@@ -76,6 +76,8 @@ class RolloutWorker:
         self._engine: Engine | None = None
         self._graders: GraderPool | None = None
         self._room = asyncio.Semaphore(config.max_concurrent_groups)
+        self._working: set[asyncio.Task[None]] = set()
+        self._loading = asyncio.Lock()
         self._generated_tokens = 0
         self._generated_groups = 0
         self._weight_updates = 0
@@ -117,10 +119,16 @@ class RolloutWorker:
         try:
             async with asyncio.TaskGroup() as tasks:
                 following = tasks.create_task(self._follow_versions(client))
-                groups = await self._lease_groups(client, tasks)
-                following.cancel()
-                for group in groups:
+                leasing = tasks.create_task(self._lease_groups(client, tasks))
+                # Asked for by itself, since both loops may be waiting for something else: room, or a version.
+                while not await client.is_over(WAIT_SECONDS):
+                    pass
+                leasing.cancel()
+                for group in tuple(self._working):
                     group.cancel()
+                # An update that has begun is brought to its end, or the engine would refuse the next one.
+                async with self._loading:
+                    following.cancel()
         except BaseExceptionGroup as errors:
             # Ray shows one cause; the others are cancellations or follow from it.
             raise errors.exceptions[0] from errors
@@ -160,25 +168,30 @@ class RolloutWorker:
         assert self._graders is not None, "start() comes first"
         return self._graders
 
-    async def _lease_groups(self, client: BufferClient, tasks: asyncio.TaskGroup) -> set[asyncio.Task[None]]:
-        """Start a task for every lease until the run is over; the tasks that are still at work then."""
-        working: set[asyncio.Task[None]] = set()
-        while True:
-            await self._room.acquire()
-            free = 1
-            # A semaphore only counts; take the rest of the room without waiting.
-            while not self._room.locked():
-                await self._room.acquire()
-                free += 1
-            leases = await client.lease(self._name, free, WAIT_SECONDS)
-            for _ in range(free - len(leases or ())):
-                self._room.release()
-            if leases is None:
-                return working
-            for lease in leases:
-                task = tasks.create_task(self._produce(client, lease))
-                working.add(task)
-                task.add_done_callback(working.discard)
+    async def _lease_groups(self, client: BufferClient, tasks: asyncio.TaskGroup) -> None:
+        """Start a task for every lease, as far as there is room, until the run is over."""
+        leases: list[LeasedGroup] | None = []
+        while leases is not None:
+            free = 0
+            try:
+                # A semaphore only counts: wait for one place, then take the others without waiting.
+                while free == 0 or not self._room.locked():
+                    await self._room.acquire()
+                    free += 1
+                leases = await client.lease(self._name, free, WAIT_SECONDS)
+                for lease in leases or ():
+                    task = tasks.create_task(self._produce(client, lease))
+                    free -= 1
+                    self._working.add(task)
+                    task.add_done_callback(self._make_room)
+            finally:
+                for _ in range(free):
+                    self._room.release()
+
+    def _make_room(self, task: asyncio.Task[None]) -> None:
+        # Not at the end of the task itself, which may be cancelled before it begins.
+        self._working.discard(task)
+        self._room.release()
 
     async def _produce(self, client: BufferClient, lease: LeasedGroup) -> None:
         try:
@@ -200,8 +213,6 @@ class RolloutWorker:
         except TimeoutError as error:
             logger.warning("group %d is given back: %s", lease.id, error)
             await client.return_lease(self._name, lease.id, str(error) or "request_timeout_seconds passed")
-        finally:
-            self._room.release()
 
     async def _follow_versions(self, client: BufferClient) -> None:
         while True:
@@ -212,11 +223,12 @@ class RolloutWorker:
         if newest is None:
             return
         version, snapshot = newest
-        try:
-            seconds = await self._started_engine.load(version, snapshot)
-        except FileNotFoundError:
-            logger.info("version %d was replaced by a newer one before it was loaded", version)
-            return
+        async with self._loading:
+            try:
+                seconds = await self._started_engine.load(version, snapshot)
+            except FileNotFoundError:
+                logger.info("version %d was replaced by a newer one before it was loaded", version)
+                return
         self._weight_updates += 1
         self._pause_seconds += seconds
         await client.loaded(self._name, version)

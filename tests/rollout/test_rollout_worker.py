@@ -434,7 +434,9 @@ def test_a_snapshot_that_is_gone_is_skipped_for_the_next_version(play: Play) -> 
     play(story, engine=Late, max_staleness=1)
 
 
-def test_a_group_that_comes_after_its_lease_was_lost_is_dropped_and_the_work_goes_on(play: Play) -> None:
+def test_a_group_that_comes_after_its_lease_was_lost_is_dropped_and_the_work_goes_on(
+    play: Play, caplog: pytest.LogCaptureFixture
+) -> None:
     class SlowOnce(Engine):
         go_on = asyncio.Event()
 
@@ -454,6 +456,8 @@ def test_a_group_that_comes_after_its_lease_was_lost_is_dropped_and_the_work_goe
         await scene.finish()
 
     play(story, engine=SlowOnce)
+    warnings = [record.getMessage() for record in caplog.records if record.name == "rollout.worker"]
+    assert warnings == ["group 0 came after its lease was lost and was dropped"]
 
 
 @pytest.mark.parametrize("rollout_seed", [0, 5])
