@@ -39,6 +39,7 @@ class Actors:
         self._run_dir = run_dir
         self._cluster = cluster
         self._handles: list[Any] = []
+        self.buffer: Any = None
         self.rollouts: list[Any] = []
         self.ranks: list[Any] = []
 
@@ -134,6 +135,10 @@ class Actors:
         if stopping:
             with contextlib.suppress(TimeoutError, RayError):
                 await asyncio.wait_for(asyncio.gather(*stopping), timeout_seconds)
+        if self.buffer is not None:
+            # A closed ledger is one file; otherwise its newest rows are in the write-ahead log beside it.
+            with contextlib.suppress(TimeoutError, RayError):
+                await asyncio.wait_for(self.buffer.close.remote(), timeout_seconds)
         for handle in self._handles:
             ray.kill(handle)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from inflight.config import Config
+from inflight.failures import RunFailedError
 from replay.records import Problem
 
 
@@ -17,7 +18,7 @@ async def pass_at_1(rollouts: Sequence[Any], problems: Sequence[Problem], config
 
     Raises:
         TimeoutError: if it takes longer than `evaluation.timeout_seconds`.
-        RuntimeError: if nothing could be graded.
+        RunFailedError: if nothing could be graded.
     """
     evaluation = config.evaluation
     sampling = config.rollout.sampling.model_copy(
@@ -48,5 +49,5 @@ async def pass_at_1(rollouts: Sequence[Any], problems: Sequence[Problem], config
         if graded:
             accuracies.append(sum(graded) / len(graded))
     if not accuracies:
-        raise RuntimeError("no held-out answer could be graded; the grader's reasons are in the rollout logs")
+        raise RunFailedError("no held-out answer could be graded; the grader's reasons are in the rollout logs")
     return sum(accuracies) / len(accuracies)

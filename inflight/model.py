@@ -33,7 +33,7 @@ async def prepare_model(
         StartError: if the supervised stage fails or takes too long.
     """
     if config.model.path is not None:
-        return config.model.path
+        return checkpoint_path(config.model.path)
     tiny, warm_start = config.model.tiny, config.model.warm_start
     assert tiny is not None
     assert warm_start is not None
@@ -57,3 +57,9 @@ async def prepare_model(
     await making
     actors.end(actor)
     return str(directory)
+
+
+def checkpoint_path(path: str) -> str:
+    """The folder for a worker of a running Ray, whose working directory differs; a name on the hub as it is."""
+    folder = Path(path)
+    return str(folder.absolute()) if folder.exists() else path

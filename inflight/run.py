@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from curriculum.sources import load_problems
+from curriculum.sources.errors import SourceError
 from curriculum.split import Split, split_problems
 from inflight.actors import Actors
 from inflight.cluster import Cluster, ClusterError
@@ -34,7 +35,7 @@ from inflight.training_loop import TrainingLoop
 INTERRUPTED = 130
 
 # Errors whose message already says what failed, why, and where to look.
-_EXPLAINED = (RunFailedError, StartError, ClusterError)
+_EXPLAINED = (RunFailedError, StartError, ClusterError, SourceError)
 
 
 def run_training(config: Config, overrides: Sequence[str], began: float) -> int:
@@ -67,7 +68,7 @@ def run_training(config: Config, overrides: Sequence[str], began: float) -> int:
         status = 0
     except KeyboardInterrupt:
         status = INTERRUPTED
-    except (*_EXPLAINED, RayError, TimeoutError) as error:
+    except (*_EXPLAINED, RayError, TimeoutError, ValueError) as error:
         log = run_dir / "logs" / "driver.log"
         log.parent.mkdir(exist_ok=True)
         log.write_text(traceback.format_exc())
@@ -84,7 +85,10 @@ def run_training(config: Config, overrides: Sequence[str], began: float) -> int:
     if status == 0:
         display.finish({**summary.values(), "run_dir": str(run_dir), "overrides": overrides})
     else:
-        _say_how_to_go_on(console, status, run_dir, overrides, summary.checkpoint)
+        if status == INTERRUPTED:
+            left = "Every process of the run has ended." if not summary.processes_left else "Processes are left."
+            console.print("[bold]Interrupted.[/]", left)
+        _say_how_to_go_on(console, run_dir, overrides, summary.checkpoint)
     return status
 
 
@@ -153,6 +157,10 @@ class _Run:
         except asyncio.CancelledError:
             await self._save_interrupted(loop)
             raise
+        # Before the last questions, so that no failure there can lose what was learnt.
+        self._display.phase("Saving the model")
+        with summary.phase("checkpoint"):
+            await loop.save()
         if questions:
             self._display.phase(f"Asking {len(questions)} held-out problems again")
             with summary.phase("evaluation_after"):
@@ -160,22 +168,23 @@ class _Run:
                 summary.set_rollouts(await loop.statistics())
                 summary.pass_at_1_after = await pass_at_1(actors.rollouts, questions, config)
                 self._writer.write(config.trainer.steps, {"evaluation/pass_at_1": summary.pass_at_1_after})
-        self._display.phase("Saving the model")
-        with summary.phase("checkpoint"):
-            await loop.save()
 
     async def _load_newest(self, actors: Actors, version: int = 0) -> None:
-        await asyncio.wait_for(
-            asyncio.gather(*(worker.load_newest.remote(actors.buffer, version) for worker in actors.rollouts)),
-            self._config.weight_sync.timeout_seconds,
-        )
+        limit = self._config.weight_sync.timeout_seconds
+        loading = [worker.load_newest.remote(actors.buffer, version) for worker in actors.rollouts]
+        try:
+            await asyncio.wait_for(asyncio.gather(*loading), limit)
+        except TimeoutError as error:
+            raise RunFailedError(
+                f"the engines did not load version {version} within weight_sync.timeout_seconds {limit:g}"
+            ) from error
 
     async def _save_interrupted(self, loop: TrainingLoop) -> None:
         """Keep the weights so far, if that can be done quickly; Ctrl-C must end the run either way."""
         if loop.version == 0:
             return
         self._display.phase("Interrupted: saving the weights")
-        with contextlib.suppress(TimeoutError, RunFailedError):
+        with contextlib.suppress(TimeoutError, RunFailedError, RayError):
             await asyncio.wait_for(loop.save(), self._config.run.shutdown_timeout_seconds / 2)
 
     def _report(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -200,11 +209,7 @@ def _as_interrupt(number: int, frame: FrameType | None) -> None:
     signal.raise_signal(signal.SIGINT)
 
 
-def _say_how_to_go_on(
-    console: Console, status: int, run_dir: Path, overrides: Sequence[str], checkpoint: str | None
-) -> None:
-    if status == INTERRUPTED:
-        console.print("[bold]Interrupted.[/] Every process of the run has ended.")
+def _say_how_to_go_on(console: Console, run_dir: Path, overrides: Sequence[str], checkpoint: str | None) -> None:
     console.print(f"Completions, metrics and logs so far are in {run_dir}", highlight=False, soft_wrap=True)
     kept = [override for override in overrides if not override.startswith(("run.dir=", "model", "model."))]
     if checkpoint is not None:

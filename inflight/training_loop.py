@@ -103,16 +103,17 @@ class TrainingLoop:
             self._rollouts = set()
 
     async def save(self) -> Path:
-        """A Hugging Face checkpoint of the present version."""
-        directory = self._run_dir / "checkpoints" / f"step-{self.version}"
-        directory.parent.mkdir(exist_ok=True)
-        await self._bounded(
-            asyncio.gather(*(rank.save.remote(str(directory)) for rank in self._actors.ranks)),
+        """A Hugging Face checkpoint of the version that the ranks hold."""
+        parent = self._run_dir / "checkpoints"
+        parent.mkdir(exist_ok=True)
+        answers = await self._bounded(
+            asyncio.gather(*(rank.save.remote(str(parent)) for rank in self._actors.ranks)),
             self._config.trainer.step_timeout_seconds,
             "saving a checkpoint",
         )
-        self._summary.checkpoint = str(directory)
-        return directory
+        _, directory = answers[0]
+        self._summary.checkpoint = directory
+        return Path(directory)
 
     async def statistics(self) -> list[RolloutStatistics]:
         """Totals of every rollout worker."""

@@ -226,7 +226,12 @@ class RolloutWorker:
         async with self._loading:
             try:
                 seconds = await self._started_engine.load(version, snapshot)
-            except FileNotFoundError:
+            except FileNotFoundError as error:
+                if await client.newest_version(self._started_engine.version, 0.0) == newest:
+                    raise RuntimeError(
+                        f"{snapshot} is not on this host: engines must share the trainer's host and "
+                        "weight_sync.directory"
+                    ) from error
                 logger.info("version %d was replaced by a newer one before it was loaded", version)
                 return
         self._weight_updates += 1

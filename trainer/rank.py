@@ -92,8 +92,13 @@ class TrainerRank:
                 pass
         return self._version, path, time.monotonic() - began
 
-    def save(self, directory: str) -> str:
-        """A Hugging Face checkpoint with tokenizer in `directory`, complete or not there at all."""
+    def save(self, parent: str) -> tuple[int, str]:
+        """A Hugging Face checkpoint with tokenizer in `parent`/step-v, complete or not there at all.
+
+        Returns:
+            The held version v, which is the number of steps trained, and the folder.
+        """
+        directory = os.path.join(parent, f"step-{self._version}")
         partial = f"{directory}.partial"
         if self._rank == 0:
             shutil.rmtree(partial, ignore_errors=True)
@@ -102,7 +107,7 @@ class TrainerRank:
             self._tokenizer.save_pretrained(partial)
             shutil.rmtree(directory, ignore_errors=True)
             os.replace(partial, directory)
-        return directory
+        return self._version, directory
 
     def logprobs(self, batch: Batch) -> list[list[float]]:
         """Logprobs of every completion's tokens under the held weights; for checks against the engine."""

@@ -12,6 +12,7 @@ import pytest
 from inflight.compose import compose
 from inflight.config import Config
 from inflight.evaluation import pass_at_1
+from inflight.failures import RunFailedError
 from replay.records import Grade, Outcome, Problem
 from rollout.config import SamplingConfig
 
@@ -100,7 +101,7 @@ def test_the_policy_is_asked_the_way_that_the_evaluation_says() -> None:
 
 
 def test_an_evaluation_of_which_nothing_could_be_graded_is_an_error_and_not_zero() -> None:
-    with pytest.raises(RuntimeError, match="no held-out answer could be graded"):
+    with pytest.raises(RunFailedError, match="no held-out answer could be graded"):
         measure([Worker({"a": (FAILED,), "b": (FAILED,)})], ["a", "b"])
 
 

@@ -84,9 +84,9 @@ class Rank:
         self.version += 1
         return {"loss": 0.125}
 
-    async def save(self, directory: str) -> str:
-        self.run.events.append(f"rank {self.number} saves {Path(directory).name}")
-        return directory
+    async def save(self, parent: str) -> tuple[int, str]:
+        self.run.events.append(f"rank {self.number} saves step-{self.version}")
+        return self.version, f"{parent}/step-{self.version}"
 
 
 class Worker:

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.e2e
 def buffer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
     # The actor's process imports the modules beside this one.
     monkeypatch.setenv("PYTHONPATH", f"{Path(__file__).parent}:{Path(__file__).parents[2]}")
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
     try:
         config = ReplayConfig(max_staleness=1, groups_per_batch=2)
         sampler = ShuffledSampler(problems(5), seed=0)

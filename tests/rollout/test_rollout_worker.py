@@ -434,6 +434,22 @@ def test_a_snapshot_that_is_gone_is_skipped_for_the_next_version(play: Play) -> 
     play(story, engine=Late, max_staleness=1)
 
 
+def test_a_snapshot_on_another_host_is_an_error_instead_of_a_loop(play: Play) -> None:
+    class Elsewhere(Engine):
+        async def load(self, version: int, snapshot: str) -> float:
+            if version == 1:
+                raise FileNotFoundError(snapshot)
+            return await super().load(version, snapshot)
+
+    async def story(scene: Scene) -> None:
+        running = scene.start_run()
+        await scene.train(0)
+        with pytest.raises(RuntimeError, match="snapshot-1 is not on this host"):
+            await running
+
+    play(story, engine=Elsewhere)
+
+
 def test_a_group_that_comes_after_its_lease_was_lost_is_dropped_and_the_work_goes_on(
     play: Play, caplog: pytest.LogCaptureFixture
 ) -> None:

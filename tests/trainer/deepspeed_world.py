@@ -5,6 +5,7 @@ saw in `FOLDER/world-W-rank-R.pt`. One start of the processes serves many tests,
 takes longer than training.
 """
 
+import os
 import pickle
 import sys
 from dataclasses import dataclass, field
@@ -115,7 +116,9 @@ def run_case(name: str, case: Case, rank: int, world_size: int, port: int, folde
         training_step.decoupled_ppo_loss = loss_function
     if case.save:
         trainer._model._engine.module.register_buffer("counters", torch.arange(3))
-        trainer.save(str(here / "saved"))
+        _, saved = trainer.save(str(here))
+        if rank == 0:
+            os.rename(saved, here / "saved")
     return result
 
 

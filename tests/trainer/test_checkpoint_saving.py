@@ -85,24 +85,25 @@ def trainer() -> TrainerRank:
     rank = TrainerRank(0, config, 1.0)
     rank._model = FakeModel()  # type: ignore[assignment]
     rank._tokenizer = FakeTokenizer()
+    rank._version = 1
     return rank
 
 
 def test_a_crash_half_way_leaves_no_folder_under_the_final_name(trainer: TrainerRank, tmp_path: Path) -> None:
     trainer._tokenizer.full_disk = True
     with pytest.raises(OSError, match="no space left"):
-        trainer.save(str(tmp_path / "step-1"))
+        trainer.save(str(tmp_path))
     assert not (tmp_path / "step-1").exists()
 
     trainer._tokenizer.full_disk = False
-    trainer.save(str(tmp_path / "step-1"))
+    assert trainer.save(str(tmp_path)) == (1, str(tmp_path / "step-1"))
     assert sorted(os.listdir(tmp_path / "step-1")) == ["model.safetensors", "tokenizer.json"]
     assert os.listdir(tmp_path) == ["step-1"]
 
 
 def test_a_crash_half_way_leaves_the_checkpoint_that_was_there(trainer: TrainerRank, tmp_path: Path) -> None:
-    trainer.save(str(tmp_path / "step-1"))
+    trainer.save(str(tmp_path))
     trainer._tokenizer.full_disk = True
     with pytest.raises(OSError, match="no space left"):
-        trainer.save(str(tmp_path / "step-1"))
+        trainer.save(str(tmp_path))
     assert sorted(os.listdir(tmp_path / "step-1")) == ["model.safetensors", "tokenizer.json"]
