@@ -171,7 +171,9 @@ class Actors:
 
     async def _started(self, call: Awaitable[Any], name: str, timeout_seconds: float) -> Any:
         try:
-            return await asyncio.wait_for(call, timeout_seconds)
+            # Not wait_for: before Python 3.12 it swallows a Ctrl-C that arrives together with the answer.
+            async with asyncio.timeout(timeout_seconds):
+                return await call
         except TimeoutError as error:
             raise StartError(
                 f"{name} did not start within {timeout_seconds:g} seconds; Ray has {self._cluster.resources()}. "

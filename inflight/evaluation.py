@@ -29,15 +29,13 @@ async def pass_at_1(rollouts: Sequence[Any], problems: Sequence[Problem], config
     )
     shares = [problems[number :: len(rollouts)] for number in range(len(rollouts))]
     try:
-        answers = await asyncio.wait_for(
-            asyncio.gather(
+        async with asyncio.timeout(evaluation.timeout_seconds):
+            answers = await asyncio.gather(
                 *(
                     worker.evaluate.remote(share, evaluation.samples_per_problem, sampling)
                     for worker, share in zip(rollouts, shares, strict=True)
                 )
-            ),
-            evaluation.timeout_seconds,
-        )
+            )
     except TimeoutError as error:
         raise TimeoutError(
             f"evaluation.timeout_seconds {evaluation.timeout_seconds:g} passed before "

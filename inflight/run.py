@@ -173,7 +173,8 @@ class _Run:
         limit = self._config.weight_sync.timeout_seconds
         loading = [worker.load_newest.remote(actors.buffer, version) for worker in actors.rollouts]
         try:
-            await asyncio.wait_for(asyncio.gather(*loading), limit)
+            async with asyncio.timeout(limit):
+                await asyncio.gather(*loading)
         except TimeoutError as error:
             raise RunFailedError(
                 f"the engines did not load version {version} within weight_sync.timeout_seconds {limit:g}"
