@@ -5,7 +5,9 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from curriculum.content import normalise_question, question_of
@@ -93,6 +95,18 @@ def test_engine_and_trainer_agree_on_logprobs_before_any_update(metrics: list[di
     assert first["train/log_ratio_abs/prox_behaviour"] < 1e-5
     assert first["train/ratio/prox_behaviour"] == pytest.approx(1, abs=1e-5)
     assert all(line["train/ratio/theta_prox"] == pytest.approx(1, abs=1e-6) for line in metrics)
+
+
+def test_every_recorded_logprob_is_that_of_the_model_that_wrote_it(output: str, run_dir: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(run_dir / "base_model", dtype=torch.float32)
+    with Ledger(run_dir / FILE_NAME) as ledger:
+        samples = list(ledger.batch(0).samples())
+    for group, completion, _ in samples:
+        token_ids = torch.tensor([[*group.prompt_token_ids.tolist(), *completion.token_ids.tolist()]])
+        with torch.no_grad():
+            logprobs = torch.log_softmax(model(token_ids).logits[0, :-1], -1).gather(1, token_ids[0, 1:, None])[:, 0]
+        written = logprobs[len(group.prompt_token_ids) - 1 :].numpy()
+        np.testing.assert_allclose(completion.logprobs, written, atol=1e-4)
 
 
 def test_no_held_out_problem_was_asked_in_training(summary: dict[str, Any], run_dir: Path) -> None:
