@@ -32,6 +32,7 @@ class BufferActor:
         self._snapshot = ""
         self._loaded: dict[str, int] = {}
         self._closed = False
+        self._batch: Batch | None = None
 
     async def loaded(self, worker: str, version: int) -> None:
         """A worker's engine has this version in place; what it may be leased depends on it."""
@@ -90,11 +91,11 @@ class BufferActor:
 
         if not await self._wait_until(ask, wait_seconds):
             return None
-        return summarise(self._buffer.batch(step))
+        return summarise(self._read_batch(step))
 
     async def batch(self, step: int) -> Batch:
         """The groups of a settled batch."""
-        return self._buffer.batch(step)
+        return self._read_batch(step)
 
     async def publish(self, version: int, snapshot: str) -> None:
         """Version `version` can be loaded from `snapshot`; wakes everybody who waits for it."""
@@ -130,6 +131,12 @@ class BufferActor:
     async def close(self) -> None:
         """Close the ledger; no call may follow."""
         self._ledger.close()
+
+    def _read_batch(self, step: int) -> Batch:
+        # Asked for twice a step, in numbers and in full, and read from the ledger once.
+        if self._batch is None or self._batch.step != step:
+            self._batch = self._buffer.batch(step)
+        return self._batch
 
     async def _notify(self) -> None:
         async with self._changed:

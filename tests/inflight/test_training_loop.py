@@ -21,6 +21,7 @@ from replay.batch_summary import BatchSummary
 from replay.client import BufferClient
 from replay.records import Problem
 from rollout.worker import RolloutStatistics
+from tests.ray_handle import Handle
 
 SOON = 30.0
 
@@ -38,22 +39,6 @@ BATCH = BatchSummary(
     truncated=2,
     outcomes={"correct": 2, "wrong": 6},
 )
-
-
-class Handle:
-    """Calls an actor's methods as a Ray handle does: each call goes on by itself and is awaited later."""
-
-    def __init__(self, actor: Any) -> None:
-        self._actor = actor
-
-    def __getattr__(self, method: str) -> Any:
-        class Method:
-            @staticmethod
-            def remote(*arguments: Any) -> asyncio.Future[Any]:
-                call: Awaitable[Any] = getattr(self._actor, method)(*arguments)
-                return asyncio.ensure_future(call)
-
-        return Method
 
 
 class Run:

@@ -24,6 +24,7 @@ from rewards.config import RewardsConfig
 from rollout import worker as worker_module
 from rollout.config import EngineConfig, RolloutConfig, SamplingConfig
 from rollout.worker import PromptSettings, RolloutStatistics, RolloutWorker
+from tests.ray_handle import Handle
 from weight_sync.config import WeightSyncConfig
 
 SOON = 30.0
@@ -104,22 +105,6 @@ class Graders:
 
     def close(self) -> None:
         self.is_closed = True
-
-
-class Handle:
-    """Calls an actor's methods as a Ray handle does: each call goes on by itself and is awaited later."""
-
-    def __init__(self, actor: Any) -> None:
-        self._actor = actor
-
-    def __getattr__(self, method: str) -> Any:
-        class Method:
-            @staticmethod
-            def remote(*arguments: Any) -> asyncio.Future[Any]:
-                call: Awaitable[Any] = getattr(self._actor, method)(*arguments)
-                return asyncio.ensure_future(call)
-
-        return Method
 
 
 class Scene:
